@@ -1,0 +1,173 @@
+/** Bytes: comparing, joining, text, checksums, and a reader and writer of variable-length integers. */
+import { crc32 as zlibCrc32 } from 'node:zlib'
+import xxhash from 'xxhash-wasm'
+
+const { h64Raw } = await xxhash()
+const textEncoder = new TextEncoder()
+const textDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+export const emptyBytes = new Uint8Array(0)
+
+/** Orders byte strings as unsigned bytes, a prefix before what it begins. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  return Buffer.compare(a, b)
+}
+
+/** True when both hold the same bytes. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && Buffer.compare(a, b) === 0
+}
+
+/** One byte string after the other. */
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat(parts)
+}
+
+/** Lower-case hexadecimal. */
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+}
+
+/** Turns bytes into a string of the same order and identity, to serve as a `Map` key. */
+export function toMapKey(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+}
+
+export function encodeText(text: string): Uint8Array {
+  return textEncoder.encode(text)
+}
+
+/** Throws on malformed UTF-8. */
+export function decodeText(bytes: Uint8Array): string {
+  return textDecoder.decode(bytes)
+}
+
+/** CRC-32 (IEEE), about 4.5 GB/s. Against accidents. */
+export function crc32(bytes: Uint8Array): number {
+  return zlibCrc32(bytes)
+}
+
+/** xxHash, 64 bits, by seed. Against accidents, not against an attacker. */
+export function xxhash64(bytes: Uint8Array, seed: bigint): bigint {
+  return h64Raw(bytes, seed)
+}
+
+/** A growing buffer; integers are unsigned LEB128, as in Yjs and lib0. */
+export class ByteWriter {
+  #buffer: Buffer
+  #length = 0
+
+  constructor(capacity = 256) {
+    this.#buffer = Buffer.allocUnsafe(capacity)
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  byte(value: number): void {
+    if (this.#length === this.#buffer.length) this.#grow(1)
+    this.#buffer[this.#length++] = value
+  }
+
+  /** A safe integer from 0, in 1 to 8 bytes. */
+  integer(value: number): void {
+    let rest = value
+    while (rest > 0x7fffffff) {
+      this.byte((rest % 128) | 0x80)
+      rest = Math.floor(rest / 128)
+    }
+    while (rest > 0x7f) {
+      this.byte((rest & 0x7f) | 0x80)
+      rest >>>= 7
+    }
+    this.byte(rest)
+  }
+
+  bytes(value: Uint8Array): void {
+    if (this.#length + value.length > this.#buffer.length) this.#grow(value.length)
+    this.#buffer.set(value, this.#length)
+    this.#length += value.length
+  }
+
+  /** Length, then bytes. */
+  sizedBytes(value: Uint8Array): void {
+    this.integer(value.length)
+    this.bytes(value)
+  }
+
+  text(value: string): void {
+    this.sizedBytes(encodeText(value))
+  }
+
+  /** What was written, as a copy that is the caller's own. */
+  finish(): Uint8Array {
+    return Uint8Array.prototype.slice.call(this.#buffer, 0, this.#length)
+  }
+
+  #grow(needed: number): void {
+    const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + needed))
+    larger.set(this.#buffer.subarray(0, this.#length))
+    this.#buffer = larger
+  }
+}
+
+/** Thrown by `ByteReader` where bytes end too early or an integer is no safe integer. */
+export class ByteReaderError extends Error {
+  override readonly name = 'ByteReaderError'
+}
+
+/** Reads what `ByteWriter` wrote; every read is checked against the end. */
+export class ByteReader {
+  readonly #bytes: Uint8Array
+  #position = 0
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+  }
+
+  get position(): number {
+    return this.#position
+  }
+
+  get remaining(): number {
+    return this.#bytes.length - this.#position
+  }
+
+  byte(): number {
+    const value = this.#bytes[this.#position]
+    if (value === undefined) throw new ByteReaderError('the bytes end too early')
+    this.#position++
+    return value
+  }
+
+  integer(): number {
+    let value = 0
+    let scale = 1
+    for (;;) {
+      const byte = this.byte()
+      value += (byte & 0x7f) * scale
+      if (value > Number.MAX_SAFE_INTEGER) throw new ByteReaderError('an integer is above 2^53 - 1')
+      if (byte < 0x80) return value
+      if (scale >= 2 ** 49) throw new ByteReaderError('an integer is longer than 8 bytes')
+      scale *= 128
+    }
+  }
+
+  /** A view into the input, not a copy. */
+  bytes(length: number): Uint8Array {
+    if (length > this.remaining) throw new ByteReaderError('the bytes end too early')
+    const view = this.#bytes.subarray(this.#position, this.#position + length)
+    this.#position += length
+    return view
+  }
+
+  /** Length, then a view into the input, not a copy. */
+  sizedBytes(): Uint8Array {
+    return this.bytes(this.integer())
+  }
+
+  text(): string {
+    return decodeText(this.sizedBytes())
+  }
+}

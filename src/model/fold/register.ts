@@ -1,0 +1,110 @@
+/**
+ * Registers: what a key holds, folded from the register cells of all followed shards.
+ *
+ * 1. Of one worker's successive incarnations, the later one's cell counts.
+ * 2. A cell (i, c) is obsolete if another cell of the key has context[i] > c: its writer had seen (i, c). A re-issued cell stands for the dot
+ *    under which it was first written (`was`).
+ * 3. The newest of the rest by (stamp, dot) wins. Others that are left are conflicts, unless their value equals the winner's.
+ *
+ * The order is always (stamp, dot), never altered at read, so all replicas that hold the same cells agree.
+ */
+import { equalBytes, xxhash64 } from '../../base/bytes.ts'
+import { pack } from '../../base/codec.ts'
+import { compareOpenings, decodeCell, type Dot, type RegisterCell } from '../cell.ts'
+import type { Clocks } from '../clocks.ts'
+import { addressOf } from '../shard.ts'
+import { compareDots } from '../shard-document.ts'
+import type { PlacedCell, Roster } from './roster.ts'
+
+/** One cell that has a say in what a key holds. */
+export interface Candidate {
+  readonly cell: RegisterCell
+  /** The dot that counts: where the cell was first written. */
+  readonly first: Dot
+  readonly worker: string
+  readonly placed: PlacedCell
+}
+
+/** What a key holds. `winner` is `undefined` for a key nobody wrote; its value is `undefined` for a deleted one. */
+export interface RegisterView {
+  readonly winner: Candidate | undefined
+  /** Newest first. */
+  readonly conflicts: readonly Candidate[]
+}
+
+/** Longest context of a key, in incarnations. */
+export const contextLengthMax = 256
+
+/** Folds the register cells of one key. */
+export function foldRegister(cells: readonly PlacedCell[], roster: Roster): RegisterView {
+  const candidates = roster.valid(cells).flatMap(candidateOf)
+  if (candidates.length <= 1) return { winner: candidates[0], conflicts: [] }
+  const counting = latestOfEachWorker(candidates, roster)
+  const open = counting.filter((candidate) => !counting.some((other) => hasSeen(other, candidate)))
+  open.sort(newestFirst)
+  const [winner, ...others] = open
+  return { winner, conflicts: others.filter((other) => winner !== undefined && !sameValue(other, winner)) }
+}
+
+/**
+ * The context of a new cell of this key, written by `incarnation`: for every cell in view, also obsolete ones, the clock above its dot and above
+ * its first dot, joined with its own context. Empty where only this incarnation wrote the key.
+ */
+export function contextOf(cells: readonly PlacedCell[], roster: Roster, incarnation: number): Clocks {
+  const context = new Map<number, number>()
+  const see = (seen: number, clock: number): void => {
+    context.set(seen, Math.max(context.get(seen) ?? 0, clock))
+  }
+  for (const { cell, first, placed } of roster.valid(cells).flatMap(candidateOf)) {
+    for (const [seen, clock] of cell.context) see(seen, clock)
+    if (placed.incarnation !== incarnation) see(placed.incarnation, placed.clock + 1)
+    if (first.incarnation !== incarnation) see(first.incarnation, first.clock + 1)
+  }
+  return context
+}
+
+/** An opaque token over all live dots of a key: it changes whenever any cell of the key does. */
+export function versionOf(cells: readonly PlacedCell[]): string {
+  if (cells.length === 0) return '0'
+  const dots = new DataView(new ArrayBuffer(cells.length * 16))
+  ;[...cells].sort(compareDots).forEach(({ incarnation, clock }, i) => {
+    dots.setBigUint64(i * 16, BigInt(incarnation))
+    dots.setBigUint64(i * 16 + 8, BigInt(clock))
+  })
+  return xxhash64(new Uint8Array(dots.buffer), 0n).toString(16).padStart(16, '0')
+}
+
+function candidateOf(placed: PlacedCell): Candidate[] {
+  const cell = decodeCell(placed.content)
+  if (cell?.kind !== 'register') return []
+  return [{ cell, first: cell.was ?? placed, worker: addressOf(placed.shard).worker, placed }]
+}
+
+function latestOfEachWorker(candidates: readonly Candidate[], roster: Roster): Candidate[] {
+  const latest = new Map<string, Candidate>()
+  for (const candidate of candidates) {
+    const other = latest.get(candidate.worker)
+    if (other === undefined || isLater(candidate, other, roster)) latest.set(candidate.worker, candidate)
+  }
+  return [...latest.values()]
+}
+
+function isLater(a: Candidate, b: Candidate, roster: Roster): boolean {
+  const [left, right] = [a, b].map(({ placed }) => roster.facts(placed.shard, placed.incarnation)?.opening)
+  const order =
+    left && right ? compareOpenings(left, right) : Number(left !== undefined) - Number(right !== undefined)
+  return order > 0 || (order === 0 && newestFirst(a, b) < 0)
+}
+
+function hasSeen(writer: Candidate, seen: Candidate): boolean {
+  return writer !== seen && (writer.cell.context.get(seen.first.incarnation) ?? 0) > seen.first.clock
+}
+
+function newestFirst(a: Candidate, b: Candidate): number {
+  return b.cell.stamp - a.cell.stamp || compareDots(b.first, a.first)
+}
+
+function sameValue(a: Candidate, b: Candidate): boolean {
+  if (a.cell.value === undefined || b.cell.value === undefined) return a.cell.value === b.cell.value
+  return equalBytes(pack(a.cell.value), pack(b.cell.value))
+}

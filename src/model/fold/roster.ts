@@ -1,0 +1,113 @@
+/**
+ * The roster: who wrote what, and which of it is void.
+ *
+ * Learnt from incarnation cells and seals. A seal of a worker voids that worker's incarnations of smaller openings, in all its
+ * shards, also when their cells arrive late. In a shard that holds a seal, an incarnation without a live incarnation cell is void.
+ * Void cells count for nothing: no value and no context.
+ */
+import { cellKind, compareOpenings, decodeCell, type Dot, type Opening } from '../cell.ts'
+import type { Change, LiveCell } from '../shard-document.ts'
+import { addressOf, type ShardName } from '../shard.ts'
+
+/** A live cell and the shard that it lives in. */
+export interface PlacedCell extends LiveCell {
+  readonly shard: ShardName
+}
+
+/** What is known of an incarnation. */
+export interface IncarnationFacts {
+  readonly worker: string
+  readonly host: string
+  readonly job: string
+  readonly opening: Opening
+}
+
+interface ShardRoster {
+  readonly incarnations: Map<number, IncarnationFacts>
+  readonly seals: Map<string, Opening>
+}
+
+export class Roster {
+  readonly #shards = new Map<ShardName, ShardRoster>()
+  readonly #newestSeals = new Map<string, Opening>()
+  readonly #newestOpenings = new Map<string, Opening>()
+
+  /** Follows a change. */
+  apply(change: Change): void {
+    for (const cell of change.born) this.add({ ...cell, shard: change.shard })
+    for (const cell of change.died) this.#remove(change.shard, cell)
+  }
+
+  /** Learns one live cell; other kinds than incarnation and seal are passed over. */
+  add(placed: PlacedCell): void {
+    const kind = placed.content[1]
+    if (kind !== cellKind.incarnation && kind !== cellKind.seal) return
+    const cell = decodeCell(placed.content)
+    const { worker } = addressOf(placed.shard)
+    const roster = this.#shard(placed.shard)
+    if (cell?.kind === 'incarnation') {
+      roster.incarnations.set(placed.incarnation, {
+        worker,
+        host: cell.host,
+        job: cell.job,
+        opening: cell.opening,
+      })
+      raise(this.#newestOpenings, worker, cell.opening)
+    }
+    if (cell?.kind === 'seal') {
+      roster.seals.set(nameOf(placed), cell.opening)
+      raise(this.#newestSeals, worker, cell.opening)
+      raise(this.#newestOpenings, worker, cell.opening)
+    }
+  }
+
+  #remove(shard: ShardName, dead: LiveCell): void {
+    const roster = this.#shards.get(shard)
+    if (roster === undefined) return
+    if (dead.content[1] === cellKind.incarnation) roster.incarnations.delete(dead.incarnation)
+    if (dead.content[1] === cellKind.seal) roster.seals.delete(nameOf(dead))
+  }
+
+  /** Facts of the incarnation that wrote a cell, where its incarnation cell is live. */
+  facts(shard: ShardName, incarnation: number): IncarnationFacts | undefined {
+    return this.#shards.get(shard)?.incarnations.get(incarnation)
+  }
+
+  /** The greatest opening known of a worker, seals included: a new opening starts above it. */
+  newestOpening(worker: string): Opening | undefined {
+    return this.#newestOpenings.get(worker)
+  }
+
+  /** True where a cell of this incarnation counts for nothing. */
+  isVoid(shard: ShardName, incarnation: number): boolean {
+    const seal = this.#newestSeals.get(addressOf(shard).worker)
+    if (seal === undefined) return false
+    const facts = this.facts(shard, incarnation)
+    if (facts === undefined) return (this.#shards.get(shard)?.seals.size ?? 0) > 0
+    return compareOpenings(facts.opening, seal) < 0
+  }
+
+  /** The cells that count. */
+  valid(cells: readonly PlacedCell[]): readonly PlacedCell[] {
+    if (this.#newestSeals.size === 0) return cells
+    return cells.filter((cell) => !this.isVoid(cell.shard, cell.incarnation))
+  }
+
+  #shard(shard: ShardName): ShardRoster {
+    let roster = this.#shards.get(shard)
+    if (roster === undefined) {
+      roster = { incarnations: new Map(), seals: new Map() }
+      this.#shards.set(shard, roster)
+    }
+    return roster
+  }
+}
+
+function raise(newest: Map<string, Opening>, worker: string, opening: Opening): void {
+  const known = newest.get(worker)
+  if (known === undefined || compareOpenings(opening, known) > 0) newest.set(worker, opening)
+}
+
+function nameOf(dot: Dot): string {
+  return `${dot.incarnation}:${dot.clock}`
+}

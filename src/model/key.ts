@@ -1,0 +1,185 @@
+/**
+ * Keys: tuples of strings, integers and booleans, as ordered bytes.
+ *
+ * The byte form is the tuple layer of FoundationDB (`design/tuple.md` of that project), restricted to what a key may
+ * hold. Comparing bytes orders keys element by element: strings by code point, then integers by value, then `false`,
+ * then `true`. The bytes of a prefix are a prefix of the bytes, so a prefix is one range.
+ *
+ * | element | bytes |
+ * |---|---|
+ * | string | `02`, UTF-8 with every `00` written as `00 ff`, `00` |
+ * | integer n, |n| < 2^53 | `14 + bytes` then n big-endian (positive); `14 - bytes` then n + 256^bytes - 1 (negative); `14` (zero) |
+ * | false, true | `26`, `27` |
+ */
+import { toHex } from '../base/bytes.ts'
+import { ContextStoreError } from '../errors.ts'
+
+/** One part of a key. Integers are safe integers. */
+export type KeyElement = string | number | boolean
+/** A compound key, e.g. `['partition', 17, 'column', 'GeneSymbol']`. Prefixes may be empty, keys may not. */
+export type Key = readonly KeyElement[]
+
+/** Longest key in its byte form. LMDB holds keys to 1,978 B; the rest is ours. */
+export const keyBytesMax = 1024
+
+const stringCode = 0x02
+const zeroCode = 0x14
+const falseCode = 0x26
+const trueCode = 0x27
+
+/** Turns a key into ordered bytes. Throws `KEY_INVALID`. About 1 us. */
+export function encodeKey(key: Key): Uint8Array {
+  if (!Array.isArray(key)) throw invalid(`a key is an array, this is ${describe(key)}`)
+  if (key.length === 0) throw invalid('a key needs at least one element')
+  return encodePrefix(key)
+}
+
+/** As `encodeKey`, for the beginning of keys: the empty prefix stands for all. */
+export function encodePrefix(prefix: Key): Uint8Array {
+  if (!Array.isArray(prefix)) throw invalid(`a key is an array, this is ${describe(prefix)}`)
+  const bytes: number[] = []
+  for (const element of prefix as readonly unknown[]) {
+    if (typeof element === 'string') writeString(bytes, element)
+    else if (typeof element === 'number') writeInteger(bytes, element)
+    else if (typeof element === 'boolean') bytes.push(element ? trueCode : falseCode)
+    else throw invalid(`a key holds strings, integers and booleans, this holds ${describe(element)}`)
+  }
+  if (bytes.length > keyBytesMax) {
+    throw invalid(`this key takes ${bytes.length} bytes, the limit is ${keyBytesMax}`)
+  }
+  return Uint8Array.from(bytes)
+}
+
+/** Turns ordered bytes back into the key. Throws `KEY_INVALID` on anything that `encodeKey` would not write. */
+export function decodeKey(bytes: Uint8Array): KeyElement[] {
+  const key: KeyElement[] = []
+  let position = 0
+  while (position < bytes.length) {
+    const code = bytes[position++] as number
+    if (code === stringCode) {
+      const end = stringEnd(bytes, position)
+      key.push(readString(bytes, position, end))
+      position = end + 1
+    } else if (code >= zeroCode - 7 && code <= zeroCode + 7) {
+      const length = Math.abs(code - zeroCode)
+      key.push(readInteger(bytes, position, length, code < zeroCode))
+      position += length
+    } else if (code === falseCode || code === trueCode) {
+      key.push(code === trueCode)
+    } else {
+      throw damaged(bytes)
+    }
+  }
+  return key
+}
+
+/** The first byte string after all that begin with `prefix`: the exclusive end of a prefix range. */
+export function prefixEnd(prefix: Uint8Array): Uint8Array {
+  let length = prefix.length
+  while (length > 0 && prefix[length - 1] === 0xff) length--
+  const end = prefix.slice(0, length)
+  if (length > 0) end[length - 1] = (end[length - 1] as number) + 1
+  return end
+}
+
+/** For messages: `partition/17/column/GeneSymbol`. */
+export function formatKey(key: Key): string {
+  return key
+    .map((element) => (typeof element === 'string' ? encodeURIComponent(element) : String(element)))
+    .join('/')
+}
+
+function writeString(bytes: number[], text: string): void {
+  if (!text.isWellFormed()) throw invalid('a string in a key has half a surrogate pair')
+  if (text.length > keyBytesMax) throw invalid(`a string of ${text.length} characters is too long for a key`)
+  bytes.push(stringCode)
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit === 0) bytes.push(0, 0xff)
+    else if (unit < 0x80) bytes.push(unit)
+    else if (unit < 0x800) bytes.push(0xc0 | (unit >> 6), 0x80 | (unit & 0x3f))
+    else if (unit < 0xd800 || unit > 0xdfff) {
+      bytes.push(0xe0 | (unit >> 12), 0x80 | ((unit >> 6) & 0x3f), 0x80 | (unit & 0x3f))
+    } else {
+      const point = text.codePointAt(i++) as number
+      bytes.push(
+        0xf0 | (point >> 18),
+        0x80 | ((point >> 12) & 0x3f),
+        0x80 | ((point >> 6) & 0x3f),
+        0x80 | (point & 0x3f),
+      )
+    }
+  }
+  bytes.push(0)
+}
+
+function stringEnd(bytes: Uint8Array, start: number): number {
+  for (let i = start; i < bytes.length; i++) {
+    if (bytes[i] !== 0) continue
+    if (bytes[i + 1] !== 0xff) return i
+    i++
+  }
+  throw damaged(bytes)
+}
+
+function readString(bytes: Uint8Array, start: number, end: number): string {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
+  const plain = text.includes(0) ? Buffer.from([...unescapeZeros(text)]) : text
+  const string = plain.toString('utf8')
+  if (string.includes('\ufffd') && !Buffer.from(string).equals(plain)) throw damaged(bytes)
+  return string
+}
+
+function* unescapeZeros(text: Uint8Array): Iterable<number> {
+  for (let i = 0; i < text.length; i++) {
+    yield text[i] as number
+    if (text[i] === 0) i++
+  }
+}
+
+function writeInteger(bytes: number[], value: number): void {
+  if (!Number.isSafeInteger(value)) throw invalid(`a number in a key is a safe integer, this is ${value}`)
+  const magnitude = Math.abs(value)
+  let length = 0
+  while (magnitude >= 256 ** length) length++
+  if (value === 0) length = 0
+  bytes.push(value < 0 ? zeroCode - length : zeroCode + length)
+  let rest = value < 0 ? 256 ** length - 1 - magnitude : magnitude
+  const start = bytes.length
+  for (let i = length - 1; i >= 0; i--) {
+    bytes[start + i] = rest % 256
+    rest = Math.floor(rest / 256)
+  }
+}
+
+function readInteger(bytes: Uint8Array, start: number, length: number, negative: boolean): number {
+  if (start + length > bytes.length) throw damaged(bytes)
+  let value = 0
+  for (let i = 0; i < length; i++) value = value * 256 + (bytes[start + i] as number)
+  if (negative) value -= 256 ** length - 1
+  const canonical = length === 0 || Math.abs(value) >= 256 ** (length - 1)
+  if (!Number.isSafeInteger(value) || !canonical) throw damaged(bytes)
+  return value
+}
+
+function describe(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' ? 'an object' : `${typeof value} ${String(value)}`
+}
+
+function invalid(sentence: string): ContextStoreError {
+  return new ContextStoreError(
+    'KEY_INVALID',
+    `Invalid key: ${sentence}.`,
+    'Use a tuple such as ["partition", 17, "column", "T"]; put floats and objects into the value.',
+  )
+}
+
+function damaged(bytes: Uint8Array): ContextStoreError {
+  return new ContextStoreError(
+    'KEY_INVALID',
+    `These bytes are no key: ${toHex(bytes.subarray(0, 32))}.`,
+    'The data was damaged or written by something else.',
+  )
+}

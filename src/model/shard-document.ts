@@ -1,0 +1,361 @@
+/**
+ * The shard document: what an update does to a shard, without ever loading a document.
+ *
+ * State = clocks + live cells, no tombstones: what lies below the clocks and is not live is dead (a dot store under a compressed causal
+ * context, i.e. an optimised observed-remove set; Bieniusa et al. 2012, Almeida et al. 2018). Four rules make it one:
+ *
+ * 1. An update is applied whole or not at all. It is applicable only if its cells start at or below our clocks and every dot that it
+ *    calls dead lies below our clocks or in the update itself. Otherwise it is a gap: a deletion that overtook its cell would
+ *    be forgotten, and the cell would come back to life.
+ * 2. Every change moves a clock, also one that only deletes (its own dot is dead at birth). So equal clocks mean equal state.
+ * 3. A dot is never reused: an incarnation draws a new random id and never resumes.
+ * 4. Nothing that is dead comes back: content at a dot below our clocks is never looked at again.
+ *
+ * This file plans and encodes; storage adapters hold the state and commit the planned changes. Tested against stock Yjs in
+ * `property-tests/twin.test.ts`.
+ */
+import { ByteWriter, xxhash64 } from '../base/bytes.ts'
+import { assert } from '../base/assert.ts'
+import { decodeCell, indexKeyOf, type Dot } from './cell.ts'
+import type { Clocks } from './clocks.ts'
+import { LiveCells } from './live-cells.ts'
+import type { ShardName } from './shard.ts'
+import {
+  decodeUpdate,
+  encodeUpdate,
+  mergeRanges,
+  type DecodedUpdate,
+  type DotRange,
+  type Section,
+  type Update,
+} from './update.ts'
+
+/** A cell that is not dead. `content` and `indexKey` must not be changed. */
+export interface LiveCell extends Dot {
+  readonly content: Uint8Array
+  readonly indexKey: Uint8Array
+}
+
+/** What must be known of a shard to plan a change of it; storage adapters provide it. */
+export interface ShardView {
+  readonly clocks: Clocks
+  /** Live cells of `incarnation` with `from <= clock < to`, ascending. */
+  live(incarnation: number, from: number, to: number): Iterable<LiveCell>
+}
+
+/** One atomic change of one shard, resolved: what storage commits and what is pushed to peers. */
+export interface Change {
+  readonly shard: ShardName
+  /**
+   * Clocks consumed, one range an incarnation, each beginning at the clock known before. Empty only where a foreign document
+   * deleted without consuming a clock, which an endpoint makes good with a dead dot of its own.
+   */
+  readonly advanced: readonly DotRange[]
+  /** New live cells, within `advanced`. */
+  readonly born: readonly LiveCell[]
+  /** Cells that were live before. */
+  readonly died: readonly LiveCell[]
+}
+
+/** What becomes of an update: a change; nothing, since all is known; or a gap, since something before it is missing. */
+export type Plan =
+  { readonly kind: 'change'; readonly change: Change } | { readonly kind: 'known' } | { readonly kind: 'gap' }
+
+/**
+ * Plans an update from elsewhere. Nothing is changed. Cells are checked; throws `UPDATE_REFUSED` for anything outside the profile.
+ * Cost: O(cells and deletions in the update), plus a look-up for each deleted run.
+ */
+export function planUpdate(shard: ShardName, view: ShardView, update: Uint8Array): Plan {
+  const decoded = decodeUpdate(update)
+  const advanced = advancedBy(view.clocks, decoded)
+  if (advanced === undefined) return { kind: 'gap' }
+  const dead = mergeRanges(decoded.dead)
+  const known = (incarnation: number): number => view.clocks.get(incarnation) ?? 0
+  const reach = (incarnation: number): number => advanced.get(incarnation)?.to ?? known(incarnation)
+  if (dead.some((range) => range.to > reach(range.incarnation))) return { kind: 'gap' }
+
+  const born = decoded.sections.flatMap((section) => bornIn(section, known(section.incarnation), dead))
+  const died: LiveCell[] = []
+  for (const { incarnation, from, to } of dead) {
+    died.push(...view.live(incarnation, from, Math.min(to, known(incarnation))))
+  }
+  if (advanced.size === 0 && died.length === 0) return { kind: 'known' }
+  return { kind: 'change', change: { shard, advanced: [...advanced.values()], born, died } }
+}
+
+/** The range of new clocks of each incarnation, or `undefined` where the update leaves a hole. */
+function advancedBy(clocks: Clocks, decoded: DecodedUpdate): Map<number, DotRange> | undefined {
+  const advanced = new Map<number, DotRange>()
+  const ordered = decoded.sections.toSorted((a, b) => a.from - b.from)
+  for (const { incarnation, from, to } of ordered) {
+    const start = clocks.get(incarnation) ?? 0
+    const reached = advanced.get(incarnation)?.to ?? start
+    if (to <= reached) continue
+    if (from > reached) return undefined
+    advanced.set(incarnation, { incarnation, from: start, to })
+  }
+  return advanced
+}
+
+function bornIn(section: Section, known: number, dead: readonly DotRange[]): LiveCell[] {
+  const born: LiveCell[] = []
+  for (const { clock, content } of section.cells) {
+    if (clock < known || isWithin(dead, section.incarnation, clock)) continue
+    decodeCell(content)
+    const dot = { incarnation: section.incarnation, clock }
+    const own = Uint8Array.from(content)
+    born.push({ ...dot, content: own, indexKey: indexKeyOf(own, dot) })
+  }
+  return born
+}
+
+/** Binary search in merged ranges. */
+function isWithin(merged: readonly DotRange[], incarnation: number, clock: number): boolean {
+  let low = 0
+  let high = merged.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const range = merged[middle] as DotRange
+    if (range.incarnation < incarnation || (range.incarnation === incarnation && range.to <= clock))
+      low = middle + 1
+    else high = middle
+  }
+  const range = merged[low]
+  return range !== undefined && range.incarnation === incarnation && range.from <= clock
+}
+
+/** The update that carries a change to others. Cost: O(cells). */
+export function encodeChange(change: Change): Update {
+  const sections = change.advanced.map((range) => ({
+    ...range,
+    cells: change.born
+      .filter((cell) => cell.incarnation === range.incarnation)
+      .toSorted((a, b) => a.clock - b.clock),
+  }))
+  return encodeUpdate(sections, change.died.map(dotRange))
+}
+
+/**
+ * Two changes of one shard, the second right after the first, as one. A cell that was born in the first and died in the second leaves
+ * only its dead dot.
+ */
+export function joinChanges(first: Change, second: Change): Change {
+  assert(first.shard === second.shard, 'changes of different shards are not joined')
+  const advanced = new Map(first.advanced.map((range) => [range.incarnation, range]))
+  for (const range of second.advanced) {
+    const before = advanced.get(range.incarnation)
+    assert(before === undefined || before.to === range.from, 'clocks are consumed without holes')
+    advanced.set(range.incarnation, { ...range, from: before?.from ?? range.from })
+  }
+  const diedLater = new Set(second.died.map(dotName))
+  const bornFirst = new Set(first.born.map(dotName))
+  return {
+    shard: first.shard,
+    advanced: [...advanced.values()],
+    born: [...first.born.filter((cell) => !diedLater.has(dotName(cell))), ...second.born],
+    died: [...first.died, ...second.died.filter((cell) => !bornFirst.has(dotName(cell)))],
+  }
+}
+
+/**
+ * What a holder of `since` lacks: cells above its clocks, and every dead run below them. `undefined` when it lacks nothing. With empty
+ * clocks this is the whole state in canonical form: equal states give equal bytes. Cost: O(live cells).
+ */
+export function encodeDiff(view: ShardView, since: Clocks): Update | undefined {
+  const sections: Section[] = []
+  const dead: DotRange[] = []
+  for (const [incarnation, to] of view.clocks) {
+    const from = Math.min(since.get(incarnation) ?? 0, to)
+    let alive = 0
+    for (const { clock } of view.live(incarnation, 0, from)) {
+      if (clock > alive) dead.push({ incarnation, from: alive, to: clock })
+      alive = clock + 1
+    }
+    if (from > alive) dead.push({ incarnation, from: alive, to: from })
+    if (to > from) sections.push({ incarnation, from, to, cells: [...view.live(incarnation, from, to)] })
+  }
+  return sections.length === 0 ? undefined : encodeUpdate(sections, dead)
+}
+
+/** The whole state of a shard as one update, canonical. */
+export function encodeState(view: ShardView): Update {
+  return encodeDiff(view, new Map()) ?? encodeUpdate([], [])
+}
+
+/** Sums over the live cells of one incarnation, from which the digest is made. */
+export interface IncarnationSums {
+  readonly cells: number
+  /** Bytes of live contents. */
+  readonly bytes: number
+  /** Sums modulo 2^64 of two xxHashes of (dot, content). */
+  readonly first: bigint
+  readonly second: bigint
+}
+
+const noSums: IncarnationSums = { cells: 0, bytes: 0, first: 0n, second: 0n }
+const hashSeeds = [0x63616972n, 0x6e736872n] as const
+
+/** Clocks and digest sums of a shard: small (per incarnation, not per cell), held in memory, kept exact by every change. */
+export class ShardSummary {
+  readonly #clocks = new Map<number, number>()
+  readonly #sums = new Map<number, IncarnationSums>()
+  #digest: string | undefined
+
+  get clocks(): Clocks {
+    return this.#clocks
+  }
+
+  /** Live cells of the shard. */
+  get cells(): number {
+    let cells = 0
+    for (const sums of this.#sums.values()) cells += sums.cells
+    return cells
+  }
+
+  /** Bytes of the live cells. */
+  get bytes(): number {
+    let bytes = 0
+    for (const sums of this.#sums.values()) bytes += sums.bytes
+    return bytes
+  }
+
+  sums(incarnation: number): IncarnationSums {
+    return this.#sums.get(incarnation) ?? noSums
+  }
+
+  /** Sets what is known of one incarnation, as read from disk. */
+  load(incarnation: number, clock: number, sums: IncarnationSums): void {
+    this.#clocks.set(incarnation, clock)
+    this.#sums.set(incarnation, sums)
+    this.#digest = undefined
+  }
+
+  /** Follows a change. Returns the incarnations whose clock or sums moved. */
+  apply(change: Change): Set<number> {
+    const touched = new Set<number>()
+    for (const { incarnation, from, to } of change.advanced) {
+      assert((this.#clocks.get(incarnation) ?? 0) === from, 'a change begins at the known clock')
+      this.#clocks.set(incarnation, to)
+      touched.add(incarnation)
+    }
+    for (const cell of change.born) touched.add(this.#count(cell, 1))
+    for (const cell of change.died) touched.add(this.#count(cell, -1))
+    this.#digest = undefined
+    return touched
+  }
+
+  #count(cell: LiveCell, sign: 1 | -1): number {
+    const { cells, bytes, first, second } = this.sums(cell.incarnation)
+    const hashes = hashCell(cell)
+    this.#sums.set(cell.incarnation, {
+      cells: cells + sign,
+      bytes: bytes + sign * cell.content.length,
+      first: BigInt.asUintN(64, sign === 1 ? first + hashes[0] : first - hashes[0]),
+      second: BigInt.asUintN(64, sign === 1 ? second + hashes[1] : second - hashes[1]),
+    })
+    return cell.incarnation
+  }
+
+  /** Content hash of the state: equal states have equal digests. 32 hexadecimal characters. Against accidents, not against an attacker. */
+  get digest(): string {
+    this.#digest ??= this.#makeDigest()
+    return this.#digest
+  }
+
+  #makeDigest(): string {
+    const incarnations = [...this.#clocks.keys()].sort((a, b) => a - b)
+    const bytes = new DataView(new ArrayBuffer(incarnations.length * 32))
+    incarnations.forEach((incarnation, i) => {
+      const { first, second } = this.sums(incarnation)
+      bytes.setBigUint64(i * 32, BigInt(incarnation))
+      bytes.setBigUint64(i * 32 + 8, BigInt(this.#clocks.get(incarnation) as number))
+      bytes.setBigUint64(i * 32 + 16, first)
+      bytes.setBigUint64(i * 32 + 24, second)
+    })
+    return digestOfBytes(new Uint8Array(bytes.buffer))
+  }
+}
+
+/** The digest of several shards: over their sorted names and digests. Shards without clocks count as absent. */
+export function rootDigest(shards: Iterable<readonly [ShardName, ShardSummary]>): string {
+  const named = [...shards].filter(([, summary]) => summary.clocks.size > 0)
+  named.sort(([a], [b]) => (a < b ? -1 : 1))
+  const writer = new ByteWriter()
+  for (const [name, summary] of named) {
+    writer.text(name)
+    writer.text(summary.digest)
+  }
+  return digestOfBytes(writer.finish())
+}
+
+function digestOfBytes(bytes: Uint8Array): string {
+  const hex = (seed: bigint): string => xxhash64(bytes, seed).toString(16).padStart(16, '0')
+  return hex(hashSeeds[0]) + hex(hashSeeds[1])
+}
+
+const hashScratch = { bytes: new Uint8Array(4096) }
+
+function hashCell({ incarnation, clock, content }: LiveCell): readonly [bigint, bigint] {
+  if (hashScratch.bytes.length < content.length + 16)
+    hashScratch.bytes = new Uint8Array(content.length * 2 + 16)
+  const { bytes } = hashScratch
+  const head = new DataView(bytes.buffer)
+  head.setBigUint64(0, BigInt(incarnation))
+  head.setBigUint64(8, BigInt(clock))
+  bytes.set(content, 16)
+  const hashed = bytes.subarray(0, content.length + 16)
+  return [xxhash64(hashed, hashSeeds[0]), xxhash64(hashed, hashSeeds[1])]
+}
+
+/** A shard held in memory: for the memory storage, for merging snapshots, for tests. */
+export class ShardDocument implements ShardView {
+  readonly shard: ShardName
+  readonly summary = new ShardSummary()
+  readonly #cells = new LiveCells()
+
+  constructor(shard: ShardName) {
+    this.shard = shard
+  }
+
+  get clocks(): Clocks {
+    return this.summary.clocks
+  }
+
+  live(incarnation: number, from: number, to: number): Iterable<LiveCell> {
+    return this.#cells.range(incarnation, from, to)
+  }
+
+  /** Every live cell, incarnations ascending. */
+  *cells(): Iterable<LiveCell> {
+    for (const [incarnation, clock] of [...this.clocks].sort(([a], [b]) => a - b))
+      yield* this.live(incarnation, 0, clock)
+  }
+
+  /** Applies a planned change. */
+  commit(change: Change): void {
+    this.summary.apply(change)
+    for (const { incarnation, clock } of change.died) this.#cells.remove(incarnation, clock)
+    for (const cell of change.born) this.#cells.add(cell)
+  }
+
+  /** Plans and applies an update. Throws `UPDATE_REFUSED`; returns what became of it. */
+  apply(update: Uint8Array): Plan {
+    const plan = planUpdate(this.shard, this, update)
+    if (plan.kind === 'change') this.commit(plan.change)
+    return plan
+  }
+}
+
+/** Orders cells by dot: incarnation, then clock. */
+export function compareDots(a: Dot, b: Dot): number {
+  return a.incarnation - b.incarnation || a.clock - b.clock
+}
+
+/** A dot as text, to serve as a `Map` key. */
+export function dotName(dot: Dot): string {
+  return `${dot.incarnation}:${dot.clock}`
+}
+
+function dotRange({ incarnation, clock }: Dot): DotRange {
+  return { incarnation, from: clock, to: clock + 1 }
+}

@@ -1,0 +1,249 @@
+/**
+ * Updates: bytes in the Yjs update format V1, restricted to the cell profile of `docs/CELLS.md`. This file reads and writes
+ * them; what an update does to a shard is decided in `shard-document.ts`.
+ *
+ * The profile: one root array `cells`; every live struct is one binary element (one cell); each item's origin is the item
+ * before it of the same incarnation, the first has the root as parent; dead runs are `ContentDeleted`, repeated in the
+ * delete set, never `GC` (stock Yjs turns an item whose origin is a GC struct into GC, too).
+ *
+ * Reading accepts more: whatever stock Yjs emits for such an array (foreign origins, right origins, GC, Skip, merged
+ * updates, any order). Everything else is refused with `UPDATE_REFUSED`.
+ */
+import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import { ContextStoreError } from '../errors.ts'
+import { descending } from './clocks.ts'
+
+declare const updateBrand: unique symbol
+/** Some cells and some deletions of one shard, in Yjs update format V1. Opaque to storage, replication and snapshots. */
+export type Update = Uint8Array & { readonly [updateBrand]: true }
+
+/** Clocks `from` to `to - 1` of one incarnation. */
+export interface DotRange {
+  readonly incarnation: number
+  readonly from: number
+  readonly to: number
+}
+
+/** One cell within a section. */
+export interface PlacedContent {
+  readonly clock: number
+  readonly content: Uint8Array
+}
+
+/** Consecutive clocks of one incarnation: cells at theirs, everything else dead. */
+export interface Section extends DotRange {
+  /** Ascending by clock. */
+  readonly cells: readonly PlacedContent[]
+}
+
+/** A decoded update: what it says of each incarnation, and which dots it says are dead. */
+export interface DecodedUpdate {
+  /** Several of one incarnation where the update has holes; ascending by clock. */
+  readonly sections: readonly Section[]
+  /** Dead dots: of the delete set and of structs that show them dead. Unsorted, may overlap. */
+  readonly dead: readonly DotRange[]
+}
+
+const rootName = 'cells'
+
+const structReference = { gc: 0, deleted: 1, binary: 3, skip: 10 } as const
+const hasOrigin = 0x80
+const hasRightOrigin = 0x40
+const hasParentKey = 0x20
+
+/**
+ * Writes an update. Sections and dead ranges may come in any order; the result is canonical: incarnations descending, dead runs
+ * merged, and the delete set is `dead` plus the dead runs of the sections.
+ */
+export function encodeUpdate(sections: readonly Section[], dead: readonly DotRange[]): Update {
+  const writer = new ByteWriter(1024)
+  const filled = sections.filter((section) => section.to > section.from)
+  const ordered = filled.toSorted((a, b) => b.incarnation - a.incarnation)
+  writer.integer(ordered.length)
+  const deadRuns: DotRange[] = [...dead]
+  for (const section of ordered) writeSection(writer, section, deadRuns)
+  writeDeleteSet(writer, deadRuns)
+  return writer.finish() as Update
+}
+
+function writeSection(writer: ByteWriter, section: Section, deadRuns: DotRange[]): void {
+  const runs = deadRunsOf(section)
+  writer.integer(section.cells.length + runs.length)
+  writer.integer(section.incarnation)
+  writer.integer(section.from)
+  let run = 0
+  for (let clock = section.from, cell = 0; clock < section.to;) {
+    const dead = runs[run]
+    if (dead !== undefined && dead.from === clock) {
+      writeItemHead(writer, structReference.deleted, section.incarnation, clock)
+      writer.integer(dead.to - dead.from)
+      clock = dead.to
+      run++
+    } else {
+      const placed = section.cells[cell++] as PlacedContent
+      writeItemHead(writer, structReference.binary, section.incarnation, clock)
+      writer.sizedBytes(placed.content)
+      clock++
+    }
+  }
+  deadRuns.push(...runs)
+}
+
+function writeItemHead(writer: ByteWriter, reference: number, incarnation: number, clock: number): void {
+  if (clock > 0) {
+    writer.byte(reference | hasOrigin)
+    writer.integer(incarnation)
+    writer.integer(clock - 1)
+  } else {
+    writer.byte(reference)
+    writer.integer(1)
+    writer.text(rootName)
+  }
+}
+
+function deadRunsOf(section: Section): DotRange[] {
+  const runs: DotRange[] = []
+  let from = section.from
+  for (const { clock } of section.cells) {
+    if (clock > from) runs.push({ incarnation: section.incarnation, from, to: clock })
+    from = clock + 1
+  }
+  if (section.to > from) runs.push({ incarnation: section.incarnation, from, to: section.to })
+  return runs
+}
+
+function writeDeleteSet(writer: ByteWriter, dead: readonly DotRange[]): void {
+  const byIncarnation = new Map<number, DotRange[]>()
+  for (const range of mergeRanges(dead)) {
+    const ranges = byIncarnation.get(range.incarnation)
+    if (ranges === undefined) byIncarnation.set(range.incarnation, [range])
+    else ranges.push(range)
+  }
+  writer.integer(byIncarnation.size)
+  for (const incarnation of descending(byIncarnation.keys())) {
+    const ranges = byIncarnation.get(incarnation) as DotRange[]
+    writer.integer(incarnation)
+    writer.integer(ranges.length)
+    for (const { from, to } of ranges) {
+      writer.integer(from)
+      writer.integer(to - from)
+    }
+  }
+}
+
+/** Sorted by (incarnation, clock), overlapping and touching ranges joined, empty ones gone. */
+export function mergeRanges(ranges: readonly DotRange[]): DotRange[] {
+  const sorted = ranges.toSorted((a, b) => a.incarnation - b.incarnation || a.from - b.from)
+  const merged: DotRange[] = []
+  for (const range of sorted) {
+    const last = merged.at(-1)
+    if (range.to <= range.from) continue
+    if (last !== undefined && last.incarnation === range.incarnation && range.from <= last.to) {
+      if (range.to > last.to) merged[merged.length - 1] = { ...last, to: range.to }
+    } else merged.push(range)
+  }
+  return merged
+}
+
+/** Reads an update. Contents are views into `update`. Throws `UPDATE_REFUSED`; then nothing of it may be used. */
+export function decodeUpdate(update: Uint8Array): DecodedUpdate {
+  try {
+    const reader = new ByteReader(update)
+    const sections: Section[] = []
+    const dead: DotRange[] = []
+    const incarnations = new Set<number>()
+    for (let count = reader.integer(); count > 0; count--) readSections(reader, incarnations, sections, dead)
+    readDeleteSet(reader, dead)
+    if (reader.remaining > 0) throw refused('bytes are left over')
+    return { sections, dead }
+  } catch (error) {
+    if (error instanceof ContextStoreError) throw error
+    throw refused('it is malformed', error)
+  }
+}
+
+function readSections(
+  reader: ByteReader,
+  incarnations: Set<number>,
+  sections: Section[],
+  dead: DotRange[],
+): void {
+  let structs = reader.integer()
+  const incarnation = reader.integer()
+  if (incarnations.has(incarnation)) throw refused('it lists an incarnation twice')
+  incarnations.add(incarnation)
+  let clock = reader.integer()
+  let from = clock
+  let cells: PlacedContent[] = []
+  const finish = (to: number): void => {
+    if (to > from) sections.push({ incarnation, from, to, cells })
+    cells = []
+  }
+  for (; structs > 0; structs--) {
+    const struct = readStruct(reader)
+    const end = clock + struct.length
+    if (struct.length < 1 || end > Number.MAX_SAFE_INTEGER) throw refused('a struct has an impossible length')
+    if (struct.kind === 'cell') cells.push({ clock, content: struct.content })
+    else if (struct.kind === 'dead') dead.push({ incarnation, from: clock, to: end })
+    else {
+      finish(clock)
+      from = end
+    }
+    clock = end
+  }
+  finish(clock)
+}
+
+type Struct =
+  | { readonly kind: 'dead' | 'skip'; readonly length: number }
+  | { readonly kind: 'cell'; readonly length: 1; readonly content: Uint8Array }
+
+function readStruct(reader: ByteReader): Struct {
+  const info = reader.byte()
+  const reference = info & 0x1f
+  if (info === structReference.gc) return { kind: 'dead', length: reader.integer() }
+  if (info === structReference.skip) return { kind: 'skip', length: reader.integer() }
+  if (reference !== structReference.deleted && reference !== structReference.binary) {
+    throw refused(`it holds content of type ${reference}, the profile knows binary elements only`)
+  }
+  readParent(reader, info)
+  if (reference === structReference.deleted) return { kind: 'dead', length: reader.integer() }
+  return { kind: 'cell', length: 1, content: reader.sizedBytes() }
+}
+
+function readParent(reader: ByteReader, info: number): void {
+  const origins = (info & hasOrigin ? 1 : 0) + (info & hasRightOrigin ? 1 : 0)
+  for (let i = 0; i < origins; i++) {
+    reader.integer()
+    reader.integer()
+  }
+  if (origins === 0) {
+    if (reader.integer() !== 1) throw refused('it holds a nested type')
+    const root = reader.text()
+    if (root !== rootName)
+      throw refused(`it writes into the root "${root.slice(0, 64)}", the profile knows "${rootName}" only`)
+  }
+  // Yjs writes the key of a map entry only where no origin says the parent; the bit alone already tells that it is a map.
+  if (info & hasParentKey) throw refused('it holds an entry of a map')
+}
+
+function readDeleteSet(reader: ByteReader, dead: DotRange[]): void {
+  for (let count = reader.integer(); count > 0; count--) {
+    const incarnation = reader.integer()
+    for (let ranges = reader.integer(); ranges > 0; ranges--) {
+      const from = reader.integer()
+      const to = from + reader.integer()
+      if (to > Number.MAX_SAFE_INTEGER) throw refused('a deletion has an impossible length')
+      dead.push({ incarnation, from, to })
+    }
+  }
+}
+
+function refused(what: string, cause?: unknown): ContextStoreError {
+  return new ContextStoreError(
+    'UPDATE_REFUSED',
+    `This update does not follow the cell profile: ${what}.`,
+    'docs/CELLS.md says what a shard document may hold; nothing was changed.',
+    { cause },
+  )
+}

@@ -1,0 +1,85 @@
+/**
+ * Values: JSON-like data, plus `Uint8Array` and 64-bit integers as `bigint`.
+ *
+ * What is stored comes back equal: numbers as numbers (NaN and infinities too; -0 comes back as 0), `5n` as `5n`. What would
+ * come back as something else (Date, Map, class instances, functions, symbols, `undefined`) is refused instead.
+ */
+import { pack } from '../base/codec.ts'
+import { ContextStoreError } from '../errors.ts'
+
+/** What a key may hold. */
+export type Value =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | readonly Value[]
+  | { readonly [name: string]: Value }
+
+/** Largest value, in packed bytes. Context is metadata: put bulk data into files and their checksums here. */
+export const valueBytesMax = 1024 * 1024
+/** Deepest nesting of a value. */
+export const valueDepthMax = 64
+
+/** Throws `VALUE_INVALID` unless `value` may be stored. Cost: one walk. */
+export function checkValue(value: unknown): asserts value is Value {
+  walk(value, 0)
+}
+
+/** Throws `VALUE_INVALID` when the packed value is over the limit. */
+export function checkValueSize(value: Value): void {
+  const cheap =
+    value === null || typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint'
+  if (cheap) return
+  const length = pack(value).length
+  if (length > valueBytesMax) throw invalid(`it takes ${length} bytes, the limit is ${valueBytesMax}`)
+}
+
+function walk(value: unknown, depth: number): void {
+  switch (typeof value) {
+    case 'boolean':
+    case 'number':
+      return
+    case 'string':
+      if (!value.isWellFormed()) throw invalid('a string has half a surrogate pair')
+      return
+    case 'bigint':
+      if (BigInt.asIntN(64, value) !== value && BigInt.asUintN(64, value) !== value) {
+        throw invalid(`${value} has more than 64 bits`)
+      }
+      return
+    case 'object':
+      if (value !== null) walkObject(value, depth)
+      return
+    default:
+      throw invalid(`it holds a value of type ${typeof value}`)
+  }
+}
+
+function walkObject(value: object, depth: number): void {
+  if (value instanceof Uint8Array) return
+  if (depth === valueDepthMax) throw invalid(`it is nested deeper than ${valueDepthMax}, or holds itself`)
+  if (Array.isArray(value)) {
+    for (const element of value as readonly unknown[]) walk(element, depth + 1)
+    return
+  }
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) {
+    throw invalid(`it holds a ${value.constructor.name}`)
+  }
+  for (const [name, element] of Object.entries(value)) {
+    if (name === '__proto__') throw invalid('it has a property __proto__')
+    if (!name.isWellFormed()) throw invalid('a property name has half a surrogate pair')
+    walk(element, depth + 1)
+  }
+}
+
+function invalid(sentence: string): ContextStoreError {
+  return new ContextStoreError(
+    'VALUE_INVALID',
+    `Invalid value: ${sentence}.`,
+    'Store JSON-like data, Uint8Array or 64-bit bigint; dates as text or milliseconds.',
+  )
+}

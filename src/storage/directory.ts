@@ -1,0 +1,156 @@
+/**
+ * The directory of a store: on a local file system, and owned by one process at a time.
+ *
+ * LMDB maps its file into memory and must not live on a network file system. The owner listens on `owner.sock`; who gets an answer there
+ * knows that the directory is taken (process ids say nothing across containers). The socket is put in place by `link`, which fails where one
+ * is: of two that start at once, one wins.
+ */
+import { constants } from 'node:fs'
+import { link, mkdir, rename, rm, access, statfs } from 'node:fs/promises'
+import { createConnection, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { toHex } from '../base/bytes.ts'
+import type { Random } from '../base/random.ts'
+import { ContextStoreError } from '../errors.ts'
+
+/** `f_type` of file systems on which LMDB breaks (linux/magic.h and the vendors' sources). */
+const networkFileSystems: ReadonlyMap<number, string> = new Map([
+  [0x6969, 'NFS'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x47504653, 'GPFS'],
+  [0x19830326, 'BeeGFS'],
+  [0x00c36400, 'CephFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x5346414f, 'AFS'],
+  [0x6b414653, 'AFS'],
+  [0xaad7aaea, 'PanFS'],
+  [0x7461636f, 'OCFS2'],
+  [0x01161970, 'GFS2'],
+  [0x73757245, 'Coda'],
+  [0x01021997, '9P'],
+  [0x564c, 'NCP'],
+  [0xbeefdead, 'StorNext'],
+  [0x20030528, 'OrangeFS'],
+  [0x65735546, 'FUSE'],
+])
+
+/** Longest path of a Unix socket on Linux, less the terminating zero. */
+const socketPathBytesMax = 107
+
+/** Tells the type of a file system, as `statfs` does. */
+export type FileSystemType = (path: string) => Promise<number>
+
+const systemFileSystemType: FileSystemType = async (path) => (await statfs(path)).type
+
+/** Makes the directory (0700) and refuses network file systems with `DIRECTORY_NETWORK`. */
+export async function prepareDirectory(path: string, typeOf = systemFileSystemType): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+    await access(path, constants.W_OK)
+  } catch (cause) {
+    throw new ContextStoreError(
+      'OPTION_INVALID',
+      `The directory ${path} cannot be written.`,
+      'Give a writable directory on the node: $SLURM_TMPDIR, $TMPDIR or /tmp.',
+      { cause },
+    )
+  }
+  const name = networkFileSystems.get((await typeOf(path)) >>> 0)
+  if (name !== undefined) {
+    throw new ContextStoreError(
+      'DIRECTORY_NETWORK',
+      `The directory ${path} is on a network file system (${name}).`,
+      'Put the store on the node ($SLURM_TMPDIR, $TMPDIR, /tmp) and only checkpoints on the shared file system.',
+    )
+  }
+}
+
+/** Ownership of a directory; `release` gives it up. */
+export interface Ownership {
+  release(): Promise<void>
+}
+
+/** Becomes the owner of a directory. Throws `DIRECTORY_OWNED` where a live process is. */
+export async function ownDirectory(path: string, random: Random): Promise<Ownership> {
+  const socket = shortest(join(path, 'owner.sock'))
+  const mine = shortest(join(path, `o${toHex(random.bytes(4))}`))
+  const server = await listen(mine)
+  try {
+    await putInPlace(mine, socket, `${mine}s`)
+  } catch (error) {
+    await closeServer(server)
+    throw error
+  }
+  return {
+    release: async () => {
+      await rm(socket, { force: true })
+      await closeServer(server)
+    },
+  }
+}
+
+/** True where a live process answers on the directory's socket. */
+export async function isOwned(path: string): Promise<boolean> {
+  return answers(shortest(join(path, 'owner.sock')))
+}
+
+async function putInPlace(mine: string, socket: string, aside: string): Promise<void> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    try {
+      await link(mine, socket)
+      await rm(mine, { force: true })
+      return
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+    if (await answers(socket)) break
+    await rename(socket, aside).catch(() => {})
+    // Somebody may have put a live one in place since we asked: it goes back.
+    if (await answers(aside)) await link(aside, socket).catch(() => {})
+    await rm(aside, { force: true })
+  }
+  throw new ContextStoreError(
+    'DIRECTORY_OWNED',
+    `Another live process owns ${socket}.`,
+    'Give each process its own directory, or ask the owner through `cairn`.',
+  )
+}
+
+function listen(path: string): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((connection) => connection.destroy())
+    server.once('error', reject)
+    server.listen(path, () => {
+      server.unref()
+      resolve(server)
+    })
+  })
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()))
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = createConnection(path)
+    const say = (answer: boolean): void => {
+      connection.destroy()
+      resolve(answer)
+    }
+    connection.once('connect', () => say(true))
+    connection.once('error', () => say(false))
+  })
+}
+
+/** Unix socket paths are short: a long one is given relative to the working directory where that helps. */
+function shortest(path: string): string {
+  if (Buffer.byteLength(path) <= socketPathBytesMax) return path
+  throw new ContextStoreError(
+    'OPTION_INVALID',
+    `The path ${path} is too long for a socket (${socketPathBytesMax} bytes).`,
+    'Give a shorter directory, e.g. below /tmp.',
+  )
+}

@@ -1,0 +1,581 @@
+/**
+ * Storage in LMDB, on the node's own disk. The only file that knows lmdb; rows are described in `lmdb-rows.ts`.
+ *
+ * A commit is visible at once in `Pending`; once per event-loop turn what is pending is frozen and written as one LMDB transaction (cells,
+ * index, sums and one change row together, so a crash leaves a prefix of history), while the next turn's changes gather. Any number of
+ * commits share one disk flush.
+ *
+ * Invariants: reads see active, then frozen, then LMDB; at most one batch is on its way; what failed to be written is joined back and retried.
+ *
+ * Two traps, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done
+ * before; and the promise of a write resolves when it is visible, not durable, which `flushed` tells.
+ */
+import { join } from 'node:path'
+import { open, type Database, type RootDatabase } from 'lmdb'
+import { assert, present } from '../base/assert.ts'
+import { compareBytes, toHex, toMapKey } from '../base/bytes.ts'
+import { pack, unpack } from '../base/codec.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Time } from '../base/time.ts'
+import { ContextStoreError } from '../errors.ts'
+import type { Clocks } from '../model/clocks.ts'
+import type { PlacedCell } from '../model/fold/roster.ts'
+import { ShardSummary, type Change, type LiveCell, type ShardView } from '../model/shard-document.ts'
+import { parseShardName, type ShardName } from '../model/shard.ts'
+import { indexKeyOf } from '../model/cell.ts'
+import { mergeRanges, type PlacedContent } from '../model/update.ts'
+import type { CellList } from './cell-index.ts'
+import { ownDirectory, prepareDirectory, type FileSystemType, type Ownership } from './directory.ts'
+import {
+  changeKey,
+  chunkBytesMax,
+  chunkKey,
+  decodeChangeRow,
+  decodeChunk,
+  decodeIndexRow,
+  decodeShardName,
+  decodeSums,
+  encodeChangeRow,
+  encodeChunk,
+  encodeIndexRow,
+  encodeShardName,
+  encodeSums,
+  firstClockOf,
+  metaKey,
+  openRow,
+  sealRow,
+  sequenceOf,
+  shardKey,
+  sumsKey,
+} from './lmdb-rows.ts'
+import { Pending } from './pending.ts'
+import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
+
+const formatVersion = 1
+/** Feed entries kept; older ones are trimmed with each batch. */
+const feedLengthMax = 100_000
+const retryMs = 1_000
+
+export interface LmdbStorageOptions {
+  /** Node-local directory, made if absent, owned by one process. */
+  readonly directory: string
+  readonly random: Random
+  readonly time: Time
+  readonly log: Log
+  /** For tests: tells the type of a file system. */
+  readonly fileSystemType?: FileSystemType
+}
+
+type Rows = Database<Uint8Array, Uint8Array>
+
+interface Databases {
+  readonly meta: Rows
+  readonly shards: Rows
+  readonly cells: Rows
+  readonly index: Rows
+  readonly changes: Rows
+}
+
+/** Somebody who awaits durability up to a sequence. */
+interface Waiter {
+  readonly until: number
+  resolve(): void
+  reject(error: Error): void
+}
+
+/** One write of a batch; no value = remove. */
+interface Write {
+  readonly rows: Rows
+  readonly key: Uint8Array
+  readonly value: Uint8Array | undefined
+}
+
+/**
+ * Opens the storage of a directory, or makes it. Throws `DIRECTORY_NETWORK`, `DIRECTORY_OWNED`, `DIRECTORY_DAMAGED`,
+ * `FORMAT_NEWER`.
+ */
+export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
+  await prepareDirectory(options.directory, options.fileSystemType)
+  const ownership = await ownDirectory(options.directory, options.random)
+  let root: RootDatabase<Uint8Array, Uint8Array> | undefined
+  try {
+    root = openEnvironment(options.directory)
+    const databases = openDatabases(root)
+    const environment = await readMeta(root, databases.meta, options)
+    return new LmdbStorage(root, databases, environment, ownership, options)
+  } catch (error) {
+    await root?.close()
+    await ownership.release()
+    if (error instanceof ContextStoreError) throw error
+    throw new ContextStoreError(
+      'DIRECTORY_DAMAGED',
+      `The store in ${options.directory} cannot be opened.`,
+      'Move the directory aside and restore from peers or a checkpoint.',
+      { cause: error },
+    )
+  }
+}
+
+function openEnvironment(directory: string): RootDatabase<Uint8Array, Uint8Array> {
+  return open<Uint8Array, Uint8Array>({
+    path: join(directory, 'lmdb'),
+    noSubdir: false,
+    encoding: 'binary',
+    keyEncoding: 'binary',
+    maxDbs: 16,
+    maxReaders: 1024,
+    cache: false,
+    overlappingSync: true,
+  })
+}
+
+function openDatabases(root: RootDatabase<Uint8Array, Uint8Array>): Databases {
+  const rows = (name: string): Rows =>
+    root.openDB<Uint8Array, Uint8Array>({ name, encoding: 'binary', keyEncoding: 'binary' })
+  return {
+    meta: rows('meta'),
+    shards: rows('shards'),
+    cells: rows('cells'),
+    index: rows('index'),
+    changes: rows('changes'),
+  }
+}
+
+async function readMeta(
+  root: RootDatabase<Uint8Array, Uint8Array>,
+  meta: Rows,
+  options: LmdbStorageOptions,
+): Promise<string> {
+  const row = meta.getBinary(metaKey)
+  if (row !== undefined) {
+    const { format, environment } = unpack(openRow(row, 'meta')) as { format: number; environment: string }
+    if (format > formatVersion) {
+      throw new ContextStoreError(
+        'FORMAT_NEWER',
+        `The store in ${options.directory} has format ${format}, this version knows ${formatVersion}.`,
+        'Update cairn-store.',
+      )
+    }
+    return environment
+  }
+  const environment = toHex(options.random.bytes(16))
+  await meta.put(metaKey, encodeMeta(environment))
+  await root.flushed
+  return environment
+}
+
+function encodeMeta(environment: string): Uint8Array {
+  return sealRow(pack({ format: formatVersion, environment }))
+}
+
+class LmdbStorage implements Storage {
+  readonly environment: string
+  readonly #root: RootDatabase<Uint8Array, Uint8Array>
+  readonly #rows: Databases
+  readonly #ownership: Ownership
+  readonly #options: LmdbStorageOptions
+  readonly #summaries = new Map<ShardName, ShardSummary>()
+  readonly #numbers = new Map<ShardName, number>()
+  readonly #names = new Map<number, ShardName>()
+  #active = new Pending()
+  #frozen: Pending | undefined
+  #sequence = 0
+  #durable = 0
+  #problem: string | undefined
+  #scheduled = false
+  #waiting: Waiter[] = []
+
+  constructor(
+    root: RootDatabase<Uint8Array, Uint8Array>,
+    rows: Databases,
+    environment: string,
+    ownership: Ownership,
+    options: LmdbStorageOptions,
+  ) {
+    this.#root = root
+    this.#rows = rows
+    this.environment = environment
+    this.#ownership = ownership
+    this.#options = options
+    this.#load()
+  }
+
+  #load(): void {
+    for (const { key, value } of this.#rows.shards.getRange({ start: shardKey(0), end: sumsKey(0, 0) })) {
+      const name = parseShardName(decodeShardName(value))
+      this.#learnNumber(name, Buffer.from(key).readUInt32BE(1))
+    }
+    for (const { key, value } of this.#rows.shards.getRange({
+      start: sumsKey(0, 0),
+      end: Uint8Array.of(0xff),
+    })) {
+      const bytes = Buffer.from(key)
+      const { clock, sums } = decodeSums(value)
+      this.#summary(this.#name(bytes.readUInt32BE(1))).load(Number(bytes.readBigUInt64BE(5)), clock, sums)
+    }
+    for (const key of this.#rows.changes.getKeys({
+      start: Uint8Array.of(0xff),
+      end: changeKey(0),
+      reverse: true,
+      limit: 1,
+    })) {
+      this.#sequence = this.#durable = sequenceOf(key)
+    }
+  }
+
+  get health(): StorageHealth {
+    return { writable: this.#problem === undefined, problem: this.#problem }
+  }
+
+  shards(): ReadonlyMap<ShardName, ShardSummary> {
+    return this.#summaries
+  }
+
+  view(shard: ShardName): ShardView {
+    const clocks: Clocks = this.#summaries.get(shard)?.clocks ?? new Map<number, number>()
+    return { clocks, live: (incarnation, from, to) => this.#live(shard, incarnation, from, to) }
+  }
+
+  *#live(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
+    const [frozen, active] = [this.#frozen?.shards.get(shard), this.#active.shards.get(shard)]
+    for (const cell of this.#stored(shard, incarnation, from, to)) {
+      if (!frozen?.isDead(cell) && !active?.isDead(cell)) yield cell
+    }
+    for (const cell of frozen?.born.range(incarnation, from, to) ?? []) if (!active?.isDead(cell)) yield cell
+    yield* active?.born.range(incarnation, from, to) ?? []
+  }
+
+  *#stored(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
+    const number = this.#numbers.get(shard)
+    if (number === undefined || from >= to) return
+    const start = this.#chunkAt(number, incarnation, from) ?? chunkKey(number, incarnation, from)
+    const end = chunkKey(number, incarnation, to)
+    for (const { key, value } of this.#rows.cells.getRange({ start, end })) {
+      for (const { clock, content } of decodeChunk(firstClockOf(key), Uint8Array.from(value))) {
+        if (clock < from || clock >= to) continue
+        yield { incarnation, clock, content, indexKey: indexKeyOf(content, { incarnation, clock }) }
+      }
+    }
+  }
+
+  /** The key of the chunk that a clock falls into: the last that begins at or below it. */
+  #chunkAt(shard: number, incarnation: number, clock: number): Uint8Array | undefined {
+    const start = chunkKey(shard, incarnation, clock)
+    const end = chunkKey(shard, incarnation, 0)
+    if (this.#rows.cells.doesExist(start)) return start
+    for (const key of this.#rows.cells.getKeys({ start, end, reverse: true, limit: 1 }))
+      return Uint8Array.from(key)
+    return this.#rows.cells.doesExist(end) ? end : undefined
+  }
+
+  cells(indexKey: Uint8Array): readonly PlacedCell[] {
+    return this.#active.lists.get(indexKey) ?? this.#below(indexKey)
+  }
+
+  #below(indexKey: Uint8Array): readonly PlacedCell[] {
+    const frozen = this.#frozen?.lists.get(indexKey)
+    if (frozen !== undefined) return frozen
+    const row = this.#rows.index.getBinary(indexKey)
+    return row === undefined ? [] : this.#placedCells(indexKey, row)
+  }
+
+  #placedCells(indexKey: Uint8Array, row: Uint8Array): PlacedCell[] {
+    return decodeIndexRow(row).map(({ shard, incarnation, clock, content }) => {
+      const name = this.#name(shard)
+      return {
+        shard: name,
+        incarnation,
+        clock,
+        indexKey,
+        content: content ?? this.#contentAt(name, incarnation, clock),
+      }
+    })
+  }
+
+  #contentAt(shard: ShardName, incarnation: number, clock: number): Uint8Array {
+    for (const cell of this.#stored(shard, incarnation, clock, clock + 1)) return cell.content
+    throw new ContextStoreError(
+      'DIRECTORY_DAMAGED',
+      `A cell that the index of "${shard}" names is missing.`,
+      'Move the directory aside and restore from peers or a checkpoint.',
+    )
+  }
+
+  *scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
+    const stored = this.#scanStored(start, end)
+    const frozen = this.#frozen?.lists.range(start, end) ?? []
+    const active = this.#active.lists.range(start, end)
+    for (const { indexKey, cells } of overlaid(active, overlaid(frozen, stored))) {
+      if (cells.length > 0) yield { indexKey, cells }
+    }
+  }
+
+  *#scanStored(start: Uint8Array, end: Uint8Array): Iterable<CellList> {
+    for (const { key, value } of this.#rows.index.getRange({ start, end })) {
+      const indexKey = Uint8Array.from(key)
+      yield { indexKey, cells: this.#placedCells(indexKey, Uint8Array.from(value)) }
+    }
+  }
+
+  commit(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    for (const change of changes) this.#summary(change.shard).apply(change)
+    this.#active.add(++this.#sequence, changes, (indexKey) => this.#below(indexKey))
+    this.#schedule()
+  }
+
+  flush(): Promise<void> {
+    if (this.#durable >= this.#sequence) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ until: this.#sequence, resolve, reject })
+      this.#schedule()
+    })
+  }
+
+  *feed(after: number): Iterable<FeedEntry> {
+    for (const { key, value } of this.#rows.changes.getRange({
+      start: changeKey(after + 1),
+      end: Uint8Array.of(0xff),
+    })) {
+      yield {
+        sequence: sequenceOf(key),
+        shards: decodeChangeRow(value).map(({ shard }) => this.#name(shard)),
+      }
+    }
+    for (const pending of [this.#frozen, this.#active]) {
+      for (const { sequence, changes } of pending?.feed ?? []) {
+        if (sequence > after) yield { sequence, shards: changes.map(({ shard }) => shard) }
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.flush().catch((error: unknown) => {
+      this.#options.log.warn('the store was closed with changes that could not be written', {
+        error: String(error),
+      })
+    })
+    await this.#root.close()
+    await this.#ownership.release()
+  }
+
+  /** Something is to be written, or what was written is to be flushed again after a failure. */
+  #isBehind(): boolean {
+    return !this.#active.isEmpty || (this.#problem !== undefined && this.#durable < this.#sequence)
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#frozen !== undefined || !this.#isBehind()) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      void this.#write()
+    })
+  }
+
+  /** Writes what is pending as one batch. Never rejects. */
+  async #write(): Promise<void> {
+    if (this.#frozen !== undefined || !this.#isBehind()) return
+    const batch = this.#active
+    this.#frozen = batch
+    this.#active = new Pending()
+    const reached = this.#sequence
+    try {
+      const writes = this.#writesOf(batch)
+      await this.#root.batch(() => {
+        for (const { rows, key, value } of writes) {
+          if (value === undefined) rows.remove(key as never).catch(ignore)
+          else rows.put(key as never, value).catch(ignore)
+        }
+      })
+      const flushed = this.#root.flushed
+      this.#frozen = undefined
+      this.#schedule()
+      await flushed
+      this.#succeeded(reached)
+    } catch (error) {
+      this.#failed(batch, error)
+    }
+  }
+
+  #succeeded(reached: number): void {
+    this.#problem = undefined
+    this.#durable = Math.max(this.#durable, reached)
+    const waiting = this.#waiting
+    this.#waiting = waiting.filter((waiter) => waiter.until > this.#durable)
+    for (const waiter of waiting) if (waiter.until <= this.#durable) waiter.resolve()
+  }
+
+  /** What could not be written goes back below what came since, and is tried again. */
+  #failed(batch: Pending, error: unknown): void {
+    // lmdb rejects with an error that carries a promise, which itself rejects: unhandled, it would end the process.
+    const commitError: unknown = (error as { commitError?: unknown } | null)?.commitError
+    if (commitError instanceof Promise) commitError.catch(ignore)
+    this.#problem = `changes cannot be written: ${error instanceof Error ? error.message : String(error)}`
+    this.#options.log.warn(this.#problem)
+    if (this.#frozen === batch) {
+      const since = this.#active
+      this.#frozen = undefined
+      this.#active = batch
+      for (const { sequence, changes } of since.feed)
+        this.#active.add(sequence, changes, (key) => this.#below(key))
+    }
+    const waiting = this.#waiting
+    this.#waiting = []
+    const problem = new ContextStoreError(
+      'NOT_DURABLE',
+      `Not durable: ${this.#problem}.`,
+      'The data stays in memory and is retried; free space or check the disk, then flush again.',
+      { cause: error },
+    )
+    for (const waiter of waiting) waiter.reject(problem)
+    this.#scheduled = true
+    this.#options.time.after(retryMs, () => {
+      this.#scheduled = false
+      this.#schedule()
+    })
+  }
+
+  #writesOf(batch: Pending): Write[] {
+    const writes: Write[] = batch.isEmpty ? [this.#metaWrite()] : []
+    for (const [name, shard] of batch.shards) {
+      const number = this.#number(name, writes)
+      const summary = this.#summary(name)
+      const touched = new Set([
+        ...shard.advanced.keys(),
+        ...[...shard.died.values()].map((cell) => cell.incarnation),
+      ])
+      for (const incarnation of touched) {
+        const clock = present(summary.clocks.get(incarnation), 'a touched incarnation has a clock')
+        writes.push({
+          rows: this.#rows.shards,
+          key: sumsKey(number, incarnation),
+          value: encodeSums(clock, summary.sums(incarnation)),
+        })
+        writes.push(...this.#newChunks(number, incarnation, [...shard.born.range(incarnation, 0, clock)]))
+      }
+      writes.push(...this.#chunksWithout(number, [...shard.died.values()]))
+    }
+    for (const { indexKey, cells } of batch.lists.values()) {
+      const indexed = cells.map((cell) => ({ ...cell, shard: this.#number(cell.shard, writes) }))
+      writes.push({
+        rows: this.#rows.index,
+        key: indexKey,
+        value: cells.length === 0 ? undefined : encodeIndexRow(indexed),
+      })
+    }
+    for (const { sequence, changes } of batch.feed) {
+      const changed = changes.map(({ shard, advanced, died }) => ({
+        shard: this.#number(shard, writes),
+        advanced,
+        dead: mergeRanges(
+          died.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 })),
+        ),
+      }))
+      writes.push({ rows: this.#rows.changes, key: changeKey(sequence), value: encodeChangeRow(changed) })
+      if (sequence > feedLengthMax)
+        writes.push({ rows: this.#rows.changes, key: changeKey(sequence - feedLengthMax), value: undefined })
+    }
+    return writes
+  }
+
+  /** Makes an empty batch a transaction: after a failed flush there may be nothing else to write. */
+  #metaWrite(): Write {
+    return { rows: this.#rows.meta, key: metaKey, value: encodeMeta(this.environment) }
+  }
+
+  #newChunks(shard: number, incarnation: number, cells: readonly LiveCell[]): Write[] {
+    const writes: Write[] = []
+    let chunk: LiveCell[] = []
+    let bytes = 0
+    const finish = (): void => {
+      const first = chunk[0]?.clock
+      if (first === undefined) return
+      writes.push({
+        rows: this.#rows.cells,
+        key: chunkKey(shard, incarnation, first),
+        value: encodeChunk(first, chunk),
+      })
+      chunk = []
+      bytes = 0
+    }
+    for (const cell of cells) {
+      if (bytes + cell.content.length > chunkBytesMax) finish()
+      chunk.push(cell)
+      bytes += cell.content.length + 8
+    }
+    finish()
+    return writes
+  }
+
+  /** Rewrites the chunks in which cells died. */
+  #chunksWithout(shard: number, died: readonly LiveCell[]): Write[] {
+    const chunks = new Map<string, { readonly key: Uint8Array; cells: PlacedContent[] }>()
+    for (const { incarnation, clock } of died) {
+      const key = this.#chunkAt(shard, incarnation, clock)
+      const row = key === undefined ? undefined : this.#rows.cells.getBinary(key as never)
+      if (key === undefined || row === undefined) continue
+      const name = toMapKey(key)
+      let chunk = chunks.get(name)
+      if (chunk === undefined) chunks.set(name, (chunk = { key, cells: decodeChunk(firstClockOf(key), row) }))
+      chunk.cells = chunk.cells.filter((cell) => cell.clock !== clock)
+    }
+    return [...chunks.values()].map(({ key, cells }) => ({
+      rows: this.#rows.cells,
+      key,
+      value: cells.length === 0 ? undefined : encodeChunk(firstClockOf(key), cells),
+    }))
+  }
+
+  #summary(shard: ShardName): ShardSummary {
+    let summary = this.#summaries.get(shard)
+    if (summary === undefined) this.#summaries.set(shard, (summary = new ShardSummary()))
+    return summary
+  }
+
+  #number(shard: ShardName, writes: Write[]): number {
+    const known = this.#numbers.get(shard)
+    if (known !== undefined) return known
+    const number = this.#numbers.size
+    this.#learnNumber(shard, number)
+    writes.push({ rows: this.#rows.shards, key: shardKey(number), value: encodeShardName(shard) })
+    return number
+  }
+
+  #learnNumber(shard: ShardName, number: number): void {
+    assert(!this.#names.has(number), 'shard numbers are used once')
+    this.#numbers.set(shard, number)
+    this.#names.set(number, shard)
+  }
+
+  #name(number: number): ShardName {
+    const name = this.#names.get(number)
+    if (name === undefined) {
+      throw new ContextStoreError(
+        'DIRECTORY_DAMAGED',
+        `Shard number ${number} has no name.`,
+        'Move the directory aside and restore from peers or a checkpoint.',
+      )
+    }
+    return name
+  }
+}
+
+/** Lists of both in order; of equal keys the upper one counts. */
+function* overlaid(upper: Iterable<CellList>, lower: Iterable<CellList>): Iterable<CellList> {
+  const uppers = upper[Symbol.iterator]()
+  let above = uppers.next()
+  for (const below of lower) {
+    let order = above.done ? 1 : compareBytes(above.value.indexKey, below.indexKey)
+    while (!above.done && order < 0) {
+      yield above.value
+      above = uppers.next()
+      order = above.done ? 1 : compareBytes(above.value.indexKey, below.indexKey)
+    }
+    if (above.done || order > 0) yield below
+  }
+  for (; !above.done; above = uppers.next()) yield above.value
+}
+
+function ignore(): void {}

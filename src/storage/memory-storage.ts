@@ -1,0 +1,71 @@
+/** Storage without a disk: gone with the process. "Durable" means visible here; `docs/ARCHITECTURE.md` says when to use it. */
+import { toHex } from '../base/bytes.ts'
+import type { Random } from '../base/random.ts'
+import type { PlacedCell } from '../model/fold/roster.ts'
+import { ShardDocument, type Change, type ShardSummary } from '../model/shard-document.ts'
+import type { ShardName } from '../model/shard.ts'
+import { CellIndex, changedLists } from './cell-index.ts'
+import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
+
+const feedLengthMax = 10_000
+
+export class MemoryStorage implements Storage {
+  readonly environment: string
+  readonly health: StorageHealth = { writable: true, problem: undefined }
+  readonly #documents = new Map<ShardName, ShardDocument>()
+  readonly #summaries = new Map<ShardName, ShardSummary>()
+  readonly #index = new CellIndex()
+  #feed: FeedEntry[] = []
+  #sequence = 0
+
+  constructor(random: Random) {
+    this.environment = toHex(random.bytes(16))
+  }
+
+  shards(): ReadonlyMap<ShardName, ShardSummary> {
+    return this.#summaries
+  }
+
+  view(shard: ShardName): ShardDocument {
+    return this.#documents.get(shard) ?? new ShardDocument(shard)
+  }
+
+  cells(indexKey: Uint8Array): readonly PlacedCell[] {
+    return this.#index.get(indexKey) ?? []
+  }
+
+  *scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
+    yield* this.#index.range(start, end)
+  }
+
+  commit(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    for (const change of changes) {
+      this.#document(change.shard).commit(change)
+      for (const { indexKey, cells } of changedLists(change, (key) => this.cells(key))) {
+        if (cells.length === 0) this.#index.drop(indexKey)
+        else this.#index.set(indexKey, cells)
+      }
+    }
+    this.#feed.push({ sequence: ++this.#sequence, shards: changes.map(({ shard }) => shard) })
+    if (this.#feed.length > 2 * feedLengthMax) this.#feed = this.#feed.slice(-feedLengthMax)
+  }
+
+  async flush(): Promise<void> {}
+
+  *feed(after: number): Iterable<FeedEntry> {
+    for (const entry of this.#feed) if (entry.sequence > after) yield entry
+  }
+
+  async close(): Promise<void> {}
+
+  #document(shard: ShardName): ShardDocument {
+    let document = this.#documents.get(shard)
+    if (document === undefined) {
+      document = new ShardDocument(shard)
+      this.#documents.set(shard, document)
+      this.#summaries.set(shard, document.summary)
+    }
+    return document
+  }
+}

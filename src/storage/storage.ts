@@ -1,0 +1,66 @@
+/**
+ * The storage port: where a store keeps its shards. Declared for the store, which plans every change (`model/shard-document.ts`)
+ * and is the only caller. `test/contracts/storage.contract.ts` runs on every adapter.
+ *
+ * Reading is synchronous and sees every committed change at once. Durability comes later: `flush`. Nothing committed is ever undone by an
+ * adapter: what cannot be written stays visible, is retried, and `flush` says so.
+ */
+import type { PlacedCell } from '../model/fold/roster.ts'
+import type { Change, ShardSummary, ShardView } from '../model/shard-document.ts'
+import type { ShardName } from '../model/shard.ts'
+
+/** What one index key holds. */
+export interface IndexEntry {
+  readonly indexKey: Uint8Array
+  /** Never empty; of all shards. */
+  readonly cells: readonly PlacedCell[]
+}
+
+/** One step of the change feed: what was committed together. */
+export interface FeedEntry {
+  /** Position in this environment's feed, from 1, without holes. */
+  readonly sequence: number
+  readonly shards: readonly ShardName[]
+}
+
+/** How an adapter is doing. */
+export interface StorageHealth {
+  /** False while committed changes cannot be written. */
+  readonly writable: boolean
+  /** Why not, for the operator. */
+  readonly problem: string | undefined
+}
+
+export interface Storage {
+  /** Random identity of this environment, hexadecimal; the same each time it is opened. */
+  readonly environment: string
+
+  readonly health: StorageHealth
+
+  /** Clocks and digests of every shard. Live: it follows commits. Callers do not change it. */
+  shards(): ReadonlyMap<ShardName, ShardSummary>
+
+  /** One shard, to plan changes of it. Valid until the next commit. */
+  view(shard: ShardName): ShardView
+
+  /** Live cells of one index key, in all shards, in no order. Empty where there are none. */
+  cells(indexKey: Uint8Array): readonly PlacedCell[]
+
+  /** Index entries with `start <= key < end`, ascending. Commits during the iteration may or may not be seen. */
+  scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry>
+
+  /**
+   * Takes changes of different shards as one: visible when it returns, durable all together or not at all. The adapter
+   * keeps the cells; the caller must not change their bytes afterwards.
+   */
+  commit(changes: readonly Change[]): void
+
+  /** Resolves when everything committed before the call is durable. Rejects with `NOT_DURABLE`; the changes stay visible and are retried. */
+  flush(): Promise<void>
+
+  /** The feed after a position, oldest first, as far as it is kept. */
+  feed(after: number): Iterable<FeedEntry>
+
+  /** Flushes and releases everything. The storage must not be used afterwards. */
+  close(): Promise<void>
+}

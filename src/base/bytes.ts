@@ -2,7 +2,7 @@
 import { crc32 as zlibCrc32 } from 'node:zlib'
 import xxhash from 'xxhash-wasm'
 
-const { h64Raw } = await xxhash()
+const hasher = await xxhash()
 const textEncoder = new TextEncoder()
 const textDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -49,7 +49,7 @@ export function crc32(bytes: Uint8Array): number {
 
 /** xxHash, 64 bits, by seed. Against accidents, not against an attacker. */
 export function xxhash64(bytes: Uint8Array, seed: bigint): bigint {
-  return h64Raw(bytes, seed)
+  return hasher.h64Raw(bytes, seed)
 }
 
 /** A growing buffer; integers are unsigned LEB128, as in Yjs and lib0. */

@@ -165,7 +165,8 @@ function readInteger(bytes: Uint8Array, start: number, length: number, negative:
 function describe(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'an array'
-  return typeof value === 'object' ? 'an object' : `${typeof value} ${String(value)}`
+  if (typeof value === 'object') return 'an object'
+  return typeof value === 'string' ? JSON.stringify(value) : `a ${typeof value}`
 }
 
 function invalid(sentence: string): ContextStoreError {

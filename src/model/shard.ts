@@ -40,7 +40,7 @@ const theOnlyPart = 'all'
 /** Throws `NAME_INVALID` unless `worker` may serve as a name: letters, digits, `.`, `_`, `-`, up to 128. */
 export function checkWorkerName(worker: string): string {
   if (typeof worker !== 'string' || !namePattern.test(worker)) {
-    throw invalidName(`"${String(worker)}" is no worker name`)
+    throw invalidName(`${JSON.stringify(worker)} is no worker name`)
   }
   return worker
 }
@@ -78,7 +78,7 @@ export function addressOf(shard: ShardName): ShardAddress {
 }
 
 function readAddress(shard: string): ShardAddress {
-  const [family, worker = '', part, ...rest] = String(shard).split('/')
+  const [family, worker = '', part, ...rest] = shard.split('/')
   const partFits = family === 'context' ? part !== undefined && partPattern.test(part) : part === undefined
   const known = family === 'context' || family === 'progress' || family === 'journal'
   if (!known || !partFits || rest.length > 0 || !namePattern.test(worker)) {

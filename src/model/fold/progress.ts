@@ -1,6 +1,6 @@
 /** Progress: which items of a step are done. The union of what all incarnations say, block by block. */
 import { decodeCell } from '../cell.ts'
-import { IdSet } from '../id-set.ts'
+import type { IdSet } from '../id-set.ts'
 import { decodeKey } from '../key.ts'
 import type { PlacedCell, Roster } from './roster.ts'
 

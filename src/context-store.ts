@@ -1,0 +1,60 @@
+/** The familiar interface: a `ContextStore` with `set`, `get`, `delete`, `listKeys`, and a dump of one to disk. */
+import { open, rename, rm } from 'node:fs/promises'
+import { toHex } from './base/bytes.ts'
+import { systemRandom } from './base/random.ts'
+import type { Key } from './model/key.ts'
+import type { Value } from './model/value.ts'
+
+/** What adapters of data structures need of a store. Every `Store` is one. */
+export interface ContextStore {
+  set(key: Key, value: Value): void
+  get(key: Key): Value | undefined
+  /** False where the key held nothing. */
+  delete(key: Key): boolean
+  listKeys(prefix?: Key): Key[]
+}
+
+/**
+ * Writes all keys and values below `prefix` to a file: one JSON object `{"key": [...], "value": ...}` a line, in key order. What JSON has no form for
+ * is written as `{"$bytes": base64}`, `{"$integer": "5"}` (bigint) or `{"$number": "NaN"}`. The file appears whole or not at all.
+ *
+ * @returns the number of keys written
+ */
+export async function dumpContextToDisk(
+  store: ContextStore,
+  path: string,
+  prefix: Key = [],
+): Promise<number> {
+  const temporary = `${path}.${toHex(systemRandom.bytes(6))}.tmp`
+  try {
+    const file = await open(temporary, 'wx', 0o600)
+    let count = 0
+    try {
+      for (const key of store.listKeys(prefix)) {
+        const value = store.get(key)
+        if (value === undefined) continue
+        await file.write(`${JSON.stringify({ key, value: toJson(value) })}\n`)
+        count++
+      }
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+    return count
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+}
+
+/** A value as JSON can say it; see `dumpContextToDisk`. Property names are sorted. */
+export function toJson(value: Value): unknown {
+  if (typeof value === 'bigint') return { $integer: String(value) }
+  if (typeof value === 'number') return Number.isFinite(value) ? value : { $number: String(value) }
+  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') }
+  if (Array.isArray(value)) return (value as readonly Value[]).map(toJson)
+  if (typeof value !== 'object' || value === null) return value
+  const sorted = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(sorted.map(([name, element]) => [name, toJson(element)]))
+}

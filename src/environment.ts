@@ -1,0 +1,134 @@
+/**
+ * An environment: one storage with what is derived from it (roster, clock), and the only way in. Every change, own or learnt, passes `commit`.
+ *
+ * It is what replication and snapshots see of a store: they exchange shard names, updates and clocks with it and know nothing of cells.
+ */
+import type { Random } from './base/random.ts'
+import type { Time } from './base/time.ts'
+import { ContextStoreError } from './errors.ts'
+import { cellKind, decodeCell, indexKey } from './model/cell.ts'
+import type { Clocks } from './model/clocks.ts'
+import { Roster } from './model/fold/roster.ts'
+import { prefixEnd } from './model/key.ts'
+import {
+  encodeChange,
+  encodeDiff,
+  joinChanges,
+  planUpdate,
+  rootDigest,
+  type Change,
+  type ShardView,
+} from './model/shard-document.ts'
+import { addressOf, type ShardName } from './model/shard.ts'
+import { StampClock } from './model/stamp.ts'
+import type { Update } from './model/update.ts'
+import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
+import type { SnapshotSource } from './snapshot/checkpoint.ts'
+import type { Storage } from './storage/storage.ts'
+
+type ChangeListener = (updates: readonly ShardUpdate[]) => void
+
+export class Environment implements Replica, SnapshotSource {
+  readonly storage: Storage
+  readonly roster = new Roster()
+  readonly clock = new StampClock()
+  readonly time: Time
+  readonly random: Random
+  readonly #listeners = new Set<ChangeListener>()
+  readonly #outgoing = new Map<string, Map<ShardName, Change>>()
+
+  constructor(storage: Storage, time: Time, random: Random) {
+    this.storage = storage
+    this.time = time
+    this.random = random
+    for (const kind of [cellKind.incarnation, cellKind.seal]) {
+      const start = indexKey(kind, new Uint8Array(0))
+      for (const { cells } of storage.scan(start, prefixEnd(start)))
+        for (const cell of cells) this.roster.add(cell)
+    }
+  }
+
+  get environment(): string {
+    return this.storage.environment
+  }
+
+  *shards(): Iterable<ShardState & { readonly view: ShardView; readonly cells: number }> {
+    for (const [shard, summary] of this.storage.shards()) {
+      const { clocks, digest, cells } = summary
+      yield { shard, clocks, digest, cells, view: this.storage.view(shard) }
+    }
+  }
+
+  rootDigest(): string {
+    return rootDigest(this.storage.shards())
+  }
+
+  diff(shard: ShardName, since: Clocks): Update | undefined {
+    return encodeDiff(this.storage.view(shard), since)
+  }
+
+  /** Commits changes of this environment's own writers, and tells peers at the end of the turn. */
+  commitOwn(changes: readonly Change[]): void {
+    this.#commit(changes)
+    if (this.#listeners.size === 0) return
+    if (this.#outgoing.size === 0) queueMicrotask(() => this.#tell())
+    for (const change of changes) {
+      const { worker } = addressOf(change.shard)
+      let ofWorker = this.#outgoing.get(worker)
+      if (ofWorker === undefined) this.#outgoing.set(worker, (ofWorker = new Map()))
+      const before = ofWorker.get(change.shard)
+      ofWorker.set(change.shard, before === undefined ? change : joinChanges(before, change))
+    }
+  }
+
+  /** Applies what came from elsewhere, all or nothing. Returns the shards with a gap, none = applied. Throws `UPDATE_REFUSED`. */
+  apply(updates: readonly ShardUpdate[]): readonly ShardName[] {
+    const seen = new Set(updates.map(({ shard }) => shard))
+    if (seen.size !== updates.length) {
+      throw new ContextStoreError(
+        'UPDATE_REFUSED',
+        'A message holds two updates of one shard.',
+        'The peer speaks another protocol.',
+      )
+    }
+    const plans = updates.map(({ shard, update }) => ({
+      shard,
+      plan: planUpdate(shard, this.storage.view(shard), update),
+    }))
+    const gaps = plans.filter(({ plan }) => plan.kind === 'gap').map(({ shard }) => shard)
+    if (gaps.length > 0) return gaps
+    const changes = plans.flatMap(({ plan }) => (plan.kind === 'change' ? [plan.change] : []))
+    this.#observeStamps(changes)
+    this.#commit(changes)
+    return []
+  }
+
+  onChange(listener: ChangeListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #commit(changes: readonly Change[]): void {
+    this.storage.commit(changes)
+    for (const change of changes) this.roster.apply(change)
+  }
+
+  #observeStamps(changes: readonly Change[]): void {
+    const now = this.time.now()
+    for (const { born } of changes) {
+      for (const { content } of born) this.clock.observe(decodeCell(content)?.stamp ?? 0, now)
+    }
+  }
+
+  #tell(): void {
+    const outgoing = [...this.#outgoing.values()]
+    this.#outgoing.clear()
+    for (const ofWorker of outgoing) {
+      const updates = [...ofWorker.values()].map((change) => ({
+        shard: change.shard,
+        update: encodeChange(change),
+      }))
+      for (const listener of this.#listeners) listener(updates)
+    }
+  }
+}

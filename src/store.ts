@@ -1,0 +1,413 @@
+/**
+ * The store: what users hold, opened by `open-store.ts`.
+ *
+ * Writes are visible when the call returns and durable when `flush` resolves. Reads are synchronous and fold all followed shards. Errors of
+ * use are thrown at the call, errors of durability at `flush`; nothing else of ours reaches the user's process.
+ */
+import { Counter, Progress, scopeOf, Statistic, type AggregateStore } from './aggregates.ts'
+import type { Timer } from './base/time.ts'
+import type { ContextStore } from './context-store.ts'
+import { Environment } from './environment.ts'
+import { ContextStoreError } from './errors.ts'
+import { cellKind, indexKey } from './model/cell.ts'
+import { foldRegister, versionOf, type Candidate } from './model/fold/register.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
+import { decodeKey, encodeKey, encodePrefix, prefixEnd, type Key, type KeyElement } from './model/key.ts'
+import { checkWorkerName } from './model/shard.ts'
+import { isFarAhead, stampMs, type Stamp } from './model/stamp.ts'
+import type { Value } from './model/value.ts'
+import type { CompleteOptions } from './options.ts'
+import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
+import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
+import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
+import { softwareVersion } from './version.ts'
+import { Draft, Writer } from './writer.ts'
+
+/** What is known of a key. */
+export interface Entry {
+  readonly key: Key
+  readonly value: Value
+  /** Hybrid logical clock reading: milliseconds * 1024 + counter. */
+  readonly stamp: Stamp
+  /** When it was written, by its writer's clock. */
+  readonly time: Date
+  readonly worker: string
+  readonly incarnation: number
+  /** Opaque; changes whenever anything about the key does, conflicts included. */
+  readonly version: string
+  /** Values written by others who had not seen this one, newest first; `value` is `undefined` where it is a deletion. */
+  readonly conflicts: readonly Conflict[]
+  /** The writer's clock was more than 60 s ahead. */
+  readonly farAhead: boolean
+}
+
+/** A value that was written without seeing the winner, nor seen by it. */
+export interface Conflict {
+  readonly value: Value | undefined
+  readonly stamp: Stamp
+  readonly worker: string
+  readonly incarnation: number
+}
+
+/** What may be done in a batch. */
+export interface Transaction {
+  set(key: Key, value: Value): void
+  delete(key: Key): void
+}
+
+/** How a store is doing. */
+export interface Health {
+  /** `degraded`: reads and gossip go on, writes stay in memory and are retried. */
+  readonly state: 'ok' | 'degraded' | 'closed'
+  readonly problems: readonly string[]
+}
+
+/** Figures of a store. */
+export interface StoreStatistics {
+  readonly environment: string
+  readonly shards: number
+  /** Live cells and their bytes. */
+  readonly cells: number
+  readonly bytes: number
+  /** Where peers reach this store. */
+  readonly addresses: readonly string[]
+  readonly peers: readonly PeerStatus[]
+}
+
+/** What a restore used. */
+export interface RestoreReport {
+  /** One file an environment. */
+  readonly files: readonly FoundCheckpoint[]
+  /** Damaged or missing files that were passed over, and why. */
+  readonly skipped: readonly SkippedFile[]
+  /** Environments of which nothing could be used. */
+  readonly lost: readonly string[]
+}
+
+/** What all workers of one environment share. */
+export interface Shared {
+  readonly options: CompleteOptions
+  readonly environment: Environment
+  readonly writers: Map<string, Writer>
+  replicator: Replicator | undefined
+  settleTimer: Timer | undefined
+  closing: Promise<void> | undefined
+}
+
+/** A context store, as one worker. */
+export class Store implements ContextStore {
+  readonly worker: string
+  readonly #shared: Shared
+  readonly #writer: Writer
+  readonly #aggregates: AggregateStore
+
+  /** @internal Use `openStore`, or `as` for another worker of the same environment. */
+  constructor(shared: Shared, worker: string) {
+    this.worker = checkWorkerName(worker)
+    this.#shared = shared
+    this.#writer = writerOf(shared, worker)
+    this.#aggregates = {
+      environment: shared.environment,
+      writer: this.#writer,
+      checkOpen: () => this.#checkOpen(),
+      settleSoon: () => this.#settleSoon(),
+    }
+  }
+
+  /** The same environment as another worker: own shards, shared storage, peers and checkpoints. Closing one closes all. */
+  as(worker: string): Store {
+    this.#checkOpen()
+    return new Store(this.#shared, worker)
+  }
+
+  /** Random identity of this environment, hexadecimal; kept in its directory. */
+  get environment(): string {
+    return this.#shared.environment.environment
+  }
+
+  // --- Registers
+
+  /** Writes a value. Visible at once; durable after `flush`. Throws `KEY_INVALID`, `VALUE_INVALID`, `CONTEXT_TOO_LONG`. */
+  set(key: Key, value: Value): void {
+    this.#checkOpen()
+    const draft = new Draft()
+    this.#writer.set(draft, key, value)
+    this.#writer.commit(draft)
+  }
+
+  /** The newest value of a key, `undefined` where there is none. */
+  get(key: Key): Value | undefined {
+    return this.#register(encodeKey(key)).winner?.cell.value
+  }
+
+  has(key: Key): boolean {
+    return this.get(key) !== undefined
+  }
+
+  /** Value, writer, time, version and conflicts of a key; `undefined` where it holds nothing. */
+  entry(key: Key): Entry | undefined {
+    return this.#entryOf(key, this.#cells(encodeKey(key)))
+  }
+
+  /** Deletes a key. False where it held nothing, as far as known here. */
+  delete(key: Key): boolean {
+    this.#checkOpen()
+    const held = this.has(key)
+    const draft = new Draft()
+    this.#writer.delete(draft, key)
+    this.#writer.commit(draft)
+    return held
+  }
+
+  /** Keys that begin with `prefix`, in key order. Do not keep the iterator across an `await`. */
+  *keys(prefix: Key = []): Iterable<Key> {
+    for (const { key } of this.#registers(prefix)) yield key
+  }
+
+  /** Entries whose key begins with `prefix`, in key order. Do not keep the iterator across an `await`. */
+  *entries(prefix: Key = []): Iterable<Entry> {
+    for (const { key, cells } of this.#registers(prefix)) yield this.#entryOf(key, cells) as Entry
+  }
+
+  /** How many keys begin with `prefix`. Cost: a scan of them. */
+  count(prefix: Key = []): number {
+    let count = 0
+    for (const _ of this.#registers(prefix)) count++
+    return count
+  }
+
+  /** The keys as a list; the familiar name. */
+  listKeys(prefix: Key = []): Key[] {
+    return [...this.keys(prefix)]
+  }
+
+  /**
+   * Several writes as one: visible together, durable together, sent together. If `write` throws, nothing of it happens and the error comes
+   * out here. Resolves when durable.
+   */
+  async batch(write: (transaction: Transaction) => void): Promise<void> {
+    this.#checkOpen()
+    const draft = new Draft()
+    const result: unknown = write({
+      set: (key, value) => this.#writer.set(draft, key, value),
+      delete: (key) => this.#writer.delete(draft, key),
+    })
+    if (result instanceof Promise) {
+      result.catch(() => {})
+      throw new ContextStoreError(
+        'OPTION_INVALID',
+        'The function of a batch must not be asynchronous.',
+        'Gather what it needs first, then call batch.',
+      )
+    }
+    this.#writer.commit(draft)
+    await this.#shared.environment.storage.flush()
+  }
+
+  // --- Aggregates
+
+  /** A counter by name. Throws `NAME_INVALID`. */
+  counter(name: string): Counter {
+    return new Counter(this.#aggregates, name)
+  }
+
+  /** The progress of a step. `total` is how many items there are, for `missing`. Throws `NAME_INVALID`, `NUMBER_INVALID`. */
+  progress(step: string, options: { readonly total?: number } = {}): Progress {
+    return new Progress(this.#aggregates, step, options)
+  }
+
+  /** A statistic; with `scope`, that of one unit of work, counted once however often the work is repeated. Throws `NAME_INVALID`. */
+  statistic(name: string, options: { readonly scope?: KeyElement | Key } = {}): Statistic {
+    return new Statistic(this.#aggregates, name, scopeOf(options.scope))
+  }
+
+  // --- Durability, peers, checkpoints
+
+  /** Resolves when everything written so far is durable on this node. Rejects with `NOT_DURABLE`; the data stays and is retried. */
+  async flush(): Promise<void> {
+    this.#checkOpen()
+    this.#settle()
+    await this.#shared.environment.storage.flush()
+  }
+
+  /**
+   * Exchanges with every reachable peer: when it resolves, all that they had at the call is merged here. Never rejects for an absent peer; the
+   * report names those that were not reached. Without peers it resolves at once.
+   *
+   * @param options.timeoutMs longest wait; default 10,000
+   */
+  async sync(options: { readonly timeoutMs?: number } = {}): Promise<SyncReport> {
+    this.#checkOpen()
+    this.#settle()
+    const { timeoutMs = 10_000 } = options
+    return (await this.#shared.replicator?.sync({ timeoutMs })) ?? { reached: [], missed: [] }
+  }
+
+  /**
+   * Writes the state of all shards of this environment as a new generation on the shared file system: durable and verified when it
+   * resolves. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
+   */
+  async checkpoint(options: { readonly tag?: string } = {}): Promise<Checkpoint> {
+    await this.flush()
+    const { job, time, random } = this.#shared.options
+    return writeCheckpoint(this.#shared.environment, {
+      directory: this.#checkpointDirectory(),
+      job,
+      software: softwareVersion,
+      time,
+      random,
+      ...options,
+    })
+  }
+
+  /**
+   * Merges the newest verified generation of every environment in the checkpoint directory. Restoring twice, or an older one after a newer
+   * one, changes nothing. Throws `SNAPSHOT_MISSING` where there is none.
+   */
+  async restore(): Promise<RestoreReport> {
+    this.#checkOpen()
+    const restoration = await restoreCheckpoint(this.#checkpointDirectory())
+    for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
+    await this.flush()
+    const { files, skipped, lost } = restoration
+    return { files, skipped, lost }
+  }
+
+  /** Content hash over all shards: stores with equal digests hold the same. 32 hexadecimal characters. */
+  get digest(): string {
+    return this.#shared.environment.rootDigest()
+  }
+
+  get health(): Health {
+    const { closing, environment } = this.#shared
+    const { writable, problem } = environment.storage.health
+    const state = closing !== undefined ? 'closed' : writable ? 'ok' : 'degraded'
+    return { state, problems: problem === undefined ? [] : [problem] }
+  }
+
+  stats(): StoreStatistics {
+    const { environment, replicator } = this.#shared
+    const summaries = [...environment.storage.shards().values()]
+    return {
+      environment: environment.environment,
+      shards: summaries.length,
+      cells: summaries.reduce((sum, { cells }) => sum + cells, 0),
+      bytes: summaries.reduce((sum, { bytes }) => sum + bytes, 0),
+      addresses: replicator?.addresses() ?? [],
+      peers: replicator?.peers() ?? [],
+    }
+  }
+
+  /** Writes what is coalesced, flushes, says goodbye to peers, releases the directory. Further calls of anything but `close` throw `STORE_CLOSED`. */
+  close(): Promise<void> {
+    this.#shared.closing ??= this.#close()
+    return this.#shared.closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    const { environment, writers, settleTimer, replicator } = this.#shared
+    settleTimer?.cancel()
+    for (const writer of writers.values()) {
+      const draft = new Draft()
+      writer.giveUpScopes(draft)
+      writer.settle(draft)
+      writer.commit(draft)
+    }
+    await Promise.resolve()
+    await replicator?.close()
+    await environment.storage.close()
+  }
+
+  #register(keyBytes: Uint8Array) {
+    return foldRegister(this.#cells(keyBytes), this.#shared.environment.roster)
+  }
+
+  #cells(keyBytes: Uint8Array): readonly PlacedCell[] {
+    this.#checkOpen()
+    return this.#shared.environment.storage.cells(indexKey(cellKind.register, keyBytes))
+  }
+
+  *#registers(prefix: Key): Iterable<{ readonly key: Key; readonly cells: readonly PlacedCell[] }> {
+    this.#checkOpen()
+    const { storage, roster } = this.#shared.environment
+    const start = indexKey(cellKind.register, encodePrefix(prefix))
+    for (const { indexKey: place, cells } of storage.scan(start, prefixEnd(start))) {
+      if (foldRegister(cells, roster).winner?.cell.value === undefined) continue
+      yield { key: decodeKey(place.subarray(1)), cells }
+    }
+  }
+
+  #entryOf(key: Key, cells: readonly PlacedCell[]): Entry | undefined {
+    const { winner, conflicts } = foldRegister(cells, this.#shared.environment.roster)
+    if (winner?.cell.value === undefined) return undefined
+    const { value, stamp } = winner.cell
+    return {
+      key,
+      value,
+      stamp,
+      time: new Date(stampMs(stamp)),
+      worker: winner.worker,
+      incarnation: winner.placed.incarnation,
+      version: versionOf(cells),
+      conflicts: conflicts.map(conflictOf),
+      farAhead: isFarAhead(stamp, this.#shared.options.time.now()),
+    }
+  }
+
+  /** Coalesced calls become cells after `coalesceMs` at the latest. */
+  #settleSoon(): void {
+    const { options } = this.#shared
+    this.#shared.settleTimer ??= options.time.after(options.coalesceMs, () => this.#settle())
+  }
+
+  #settle(): void {
+    this.#shared.settleTimer?.cancel()
+    this.#shared.settleTimer = undefined
+    for (const writer of this.#shared.writers.values()) {
+      if (!writer.isUnsettled) continue
+      const draft = new Draft()
+      writer.settle(draft)
+      writer.commit(draft)
+    }
+  }
+
+  #checkpointDirectory(): string {
+    const { checkpointDir } = this.#shared.options
+    if (checkpointDir !== undefined) return checkpointDir
+    throw new ContextStoreError(
+      'OPTION_INVALID',
+      'This store has no checkpoint directory.',
+      'Open it with `checkpoint: { dir }`, on the shared file system.',
+    )
+  }
+
+  #checkOpen(): void {
+    if (this.#shared.closing === undefined) return
+    throw new ContextStoreError('STORE_CLOSED', 'The store is closed.', 'Open it again.')
+  }
+}
+
+function writerOf(shared: Shared, worker: string): Writer {
+  let writer = shared.writers.get(worker)
+  if (writer === undefined) {
+    const { host, job, restartCount, shardBy } = shared.options
+    writer = new Writer(shared.environment, {
+      worker,
+      host,
+      job,
+      restartCount,
+      shardBy,
+      software: softwareVersion,
+    })
+    shared.writers.set(worker, writer)
+  }
+  return writer
+}
+
+function conflictOf({ cell, worker, placed }: Candidate): Conflict {
+  return { value: cell.value, stamp: cell.stamp, worker, incarnation: placed.incarnation }
+}

@@ -1,0 +1,375 @@
+/**
+ * The writer of one worker: turns calls into cells of its own shards.
+ *
+ * Invariants:
+ * - An opening is drawn at the first write, above every opening known of the worker; an opening that writes nothing leaves no cell.
+ * - Each shard gets a fresh random incarnation, whose first cell says who it is. Ids are never reused, never derived, never restored.
+ * - A write deletes, in the same change, the cells of its own worker that it supersedes; a change that only deletes consumes one clock.
+ * - Everything of one draft is committed as one: visible together, durable together, sent together.
+ * - Counters, progress and unscoped statistics are kept in memory and become cells at `settle`, one an incarnation.
+ */
+import { toMapKey } from './base/bytes.ts'
+import type { Environment } from './environment.ts'
+import { ContextStoreError } from './errors.ts'
+import {
+  cellKind,
+  decodeCell,
+  encodeCell,
+  indexKey,
+  indexKeyOf,
+  type Cell,
+  type Opening,
+  type StatisticCell,
+} from './model/cell.ts'
+import { contextLengthMax, contextOf, foldRegister } from './model/fold/register.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
+import { IdSet, idsPerBlock } from './model/id-set.ts'
+import { encodeKey, formatKey, type Key } from './model/key.ts'
+import { addressOf, contextShard, progressShard, type ShardBy, type ShardName } from './model/shard.ts'
+import type { Change, LiveCell } from './model/shard-document.ts'
+import { Summary } from './model/summary.ts'
+import { checkValue, valueBytesMax } from './model/value.ts'
+
+/** Who writes; stands in the incarnation cells. */
+export interface WriterIdentity {
+  readonly worker: string
+  readonly host: string
+  readonly job: string
+  readonly restartCount: number
+  readonly software: string
+  readonly shardBy: ShardBy
+}
+
+/** One thing to write: a cell or only a deletion, and which cells of its place it supersedes. */
+interface DraftEntry {
+  readonly place: Uint8Array
+  readonly shard: ShardName
+  readonly content: Uint8Array | undefined
+  /** Chosen when the draft is committed, from what is live then. */
+  readonly supersedes: (cell: PlacedCell) => boolean
+}
+
+/** Writes that will be committed together. Of several to one index key the last counts. */
+export class Draft {
+  readonly entries = new Map<string, DraftEntry>()
+}
+
+interface CounterTotal {
+  increments: number
+  decrements: number
+}
+
+export class Writer {
+  readonly identity: WriterIdentity
+  readonly #environment: Environment
+  readonly #incarnations = new Map<ShardName, number>()
+  readonly #parts = new Map<string, ShardName>()
+  readonly #progressShard: ShardName
+  #opening: Opening | undefined
+
+  readonly counters = new Map<string, CounterTotal>()
+  readonly progress = new Map<string, Map<number, IdSet>>()
+  readonly statistics = new Map<string, Summary>()
+  /** Observations of scopes that are not done yet, by key. */
+  readonly scopes = new Map<string, { readonly key: Key; readonly summary: Summary }>()
+  readonly #unsettled = new Map<string, () => Cell>()
+
+  constructor(environment: Environment, identity: WriterIdentity) {
+    this.#environment = environment
+    this.identity = identity
+    this.#progressShard = progressShard(identity.worker)
+  }
+
+  /** True while something coalesced is not written yet. */
+  get isUnsettled(): boolean {
+    return this.#unsettled.size > 0
+  }
+
+  /** The incarnation that writes this worker's progress shard, once it wrote there. */
+  get progressIncarnation(): number | undefined {
+    return this.#incarnations.get(this.#progressShard)
+  }
+
+  set(draft: Draft, key: Key, value: unknown): void {
+    checkValue(value)
+    const keyBytes = encodeKey(key)
+    const shard = this.#contextShard(key)
+    const place = indexKey(cellKind.register, keyBytes)
+    const cells = this.#environment.storage.cells(place)
+    const context = this.#context(cells, shard, key)
+    const content = encodeCell({
+      kind: 'register',
+      key: keyBytes,
+      stamp: this.#stamp(),
+      context,
+      was: undefined,
+      value,
+    })
+    const overhead = keyBytes.length + 18 * context.size + 32
+    if (content.length - overhead > valueBytesMax) {
+      throw new ContextStoreError(
+        'VALUE_INVALID',
+        `The value of ${formatKey(key)} takes ${content.length - overhead} bytes, the limit is ${valueBytesMax}.`,
+        'Put bulk data into files and keep their paths and checksums here.',
+      )
+    }
+    this.#put(draft, { place, shard, content, supersedes: this.#isOwn })
+  }
+
+  /** Where the key holds nothing, as far as is known here, nothing is written. */
+  delete(draft: Draft, key: Key): void {
+    const keyBytes = encodeKey(key)
+    const place = indexKey(cellKind.register, keyBytes)
+    const cells = this.#environment.storage.cells(place)
+    const { winner, conflicts } = foldRegister(cells, this.#environment.roster)
+    if (winner?.cell.value === undefined && conflicts.length === 0) {
+      draft.entries.delete(toMapKey(place))
+      return
+    }
+    const shard = this.#contextShard(key)
+    const context = this.#context(cells, shard, key)
+    const cell: Cell = {
+      kind: 'register',
+      key: keyBytes,
+      stamp: this.#stamp(),
+      context,
+      was: undefined,
+      value: undefined,
+    }
+    const content = context.size === 0 ? undefined : encodeCell(cell)
+    this.#put(draft, { place, shard, content, supersedes: this.#isOwn })
+  }
+
+  /** Writes the amount of one id, complete. */
+  once(draft: Draft, name: string, id: string | number, amount: number): void {
+    const key = encodeKey([name, id])
+    this.#replaceInProgress(draft, cellKind.once, {
+      kind: 'once',
+      key,
+      stamp: this.#stamp(),
+      amount,
+      complete: true,
+    })
+  }
+
+  /** Writes the buffered summary of a scope, and declares it complete. */
+  completeScope(draft: Draft, key: Key): void {
+    this.#writeScope(draft, key, true)
+  }
+
+  /** Writes scopes that are not done as partial: they count only as long as nobody completed the scope. */
+  giveUpScopes(draft: Draft): void {
+    for (const { key } of Array.from(this.scopes.values())) {
+      const cells = this.#environment.storage
+        .cells(indexKey(cellKind.statistic, encodeKey(key)))
+        .filter(this.#isOwn)
+      const isComplete = cells.some(({ content }) => (decodeCell(content) as StatisticCell).complete)
+      if (!isComplete) this.#writeScope(draft, key, false)
+    }
+    this.scopes.clear()
+  }
+
+  #writeScope(draft: Draft, key: Key, complete: boolean): void {
+    const keyBytes = encodeKey(key)
+    const summary = this.scopes.get(toMapKey(keyBytes))?.summary ?? new Summary()
+    this.#replaceInProgress(draft, cellKind.statistic, {
+      kind: 'statistic',
+      key: keyBytes,
+      stamp: this.#stamp(),
+      complete,
+      summary,
+    })
+    this.scopes.delete(toMapKey(keyBytes))
+  }
+
+  /** Adds to a counter, in memory. */
+  count(name: string, amount: number): void {
+    const key = encodeKey([name])
+    let total = this.counters.get(name)
+    if (total === undefined) this.counters.set(name, (total = { increments: 0, decrements: 0 }))
+    const [increments, decrements] = [
+      total.increments + Math.max(amount, 0),
+      total.decrements + Math.max(-amount, 0),
+    ]
+    if (!Number.isSafeInteger(increments) || !Number.isSafeInteger(decrements)) {
+      throw new ContextStoreError(
+        'NUMBER_INVALID',
+        `The counter "${name}" would pass 2^53 - 1.`,
+        'Count in a larger unit.',
+      )
+    }
+    Object.assign(total, { increments, decrements })
+    const counted = total
+    this.#unsettled.set(`counter ${name}`, () => ({ kind: 'counter', key, stamp: this.#stamp(), ...counted }))
+  }
+
+  /** Marks ids `first` to `last` of a step as done, in memory. */
+  done(step: string, first: number, last: number): void {
+    let blocks = this.progress.get(step)
+    if (blocks === undefined) this.progress.set(step, (blocks = new Map()))
+    for (let block = Math.floor(first / idsPerBlock); block * idsPerBlock <= last; block++) {
+      const ids = blocks.get(block) ?? new IdSet()
+      const before = ids.count
+      const start = block * idsPerBlock
+      ids.addRange(Math.max(first - start, 0), Math.min(last - start, idsPerBlock - 1))
+      if (ids.count === before) continue
+      blocks.set(block, ids)
+      const key = encodeKey([step, block])
+      this.#unsettled.set(`progress ${block} ${step}`, () => ({
+        kind: 'progress',
+        key,
+        stamp: this.#stamp(),
+        ids,
+      }))
+    }
+  }
+
+  /** Adds to an unscoped statistic, in memory. */
+  observe(name: string, x: number): void {
+    const key = encodeKey([name])
+    let summary = this.statistics.get(name)
+    if (summary === undefined) this.statistics.set(name, (summary = new Summary()))
+    summary.observe(x)
+    const observed = summary
+    this.#unsettled.set(`statistic ${name}`, () => ({
+      kind: 'statistic',
+      key,
+      stamp: this.#stamp(),
+      complete: true,
+      summary: observed,
+    }))
+  }
+
+  /** Adds to the statistic of a scope, in memory until the scope is done. */
+  observeScope(key: Key, x: number): void {
+    const name = toMapKey(encodeKey(key))
+    let scope = this.scopes.get(name)
+    if (scope === undefined) this.scopes.set(name, (scope = { key, summary: new Summary() }))
+    scope.summary.observe(x)
+  }
+
+  /** Turns what is coalesced into cells. */
+  settle(draft: Draft): void {
+    for (const makeCell of this.#unsettled.values()) {
+      const content = encodeCell(makeCell())
+      const place = indexKeyOf(content, { incarnation: 0, clock: 0 })
+      this.#put(draft, { place, shard: this.#progressShard, content, supersedes: this.#isRunning })
+    }
+    this.#unsettled.clear()
+  }
+
+  /** Commits a draft: all of it or, if this throws, nothing. */
+  commit(draft: Draft): void {
+    if (draft.entries.size === 0) return
+    const byShard = new Map<ShardName, { contents: Uint8Array[]; died: LiveCell[] }>()
+    const part = (shard: ShardName) => {
+      let entry = byShard.get(shard)
+      if (entry === undefined) byShard.set(shard, (entry = { contents: [], died: [] }))
+      return entry
+    }
+    for (const { place, shard, content, supersedes } of draft.entries.values()) {
+      if (content !== undefined) part(shard).contents.push(content)
+      for (const cell of this.#environment.storage.cells(place)) {
+        if (supersedes(cell)) part(cell.shard).died.push(cell)
+      }
+    }
+    this.#environment.commitOwn(
+      [...byShard].map(([shard, { contents, died }]) => this.#change(shard, contents, died)),
+    )
+  }
+
+  #change(shard: ShardName, contents: readonly Uint8Array[], died: readonly LiveCell[]): Change {
+    const incarnation = this.#incarnation(shard)
+    const from = this.#environment.storage.view(shard).clocks.get(incarnation) ?? 0
+    const all = from === 0 ? [this.#incarnationCell(), ...contents] : contents
+    const born = all.map((content, i) => {
+      const dot = { incarnation, clock: from + i }
+      return { ...dot, content, indexKey: indexKeyOf(content, dot) }
+    })
+    // A change that only deletes has a clock of its own, dead at birth: equal clocks must mean equal state.
+    const to = from + Math.max(born.length, 1)
+    return { shard, advanced: [{ incarnation, from, to }], born, died }
+  }
+
+  #incarnation(shard: ShardName): number {
+    let incarnation = this.#incarnations.get(shard)
+    if (incarnation === undefined) {
+      incarnation = this.#environment.random.safeInteger()
+      this.#incarnations.set(shard, incarnation)
+    }
+    return incarnation
+  }
+
+  #incarnationCell(): Uint8Array {
+    const { worker, host, job, software } = this.identity
+    return encodeCell({
+      kind: 'incarnation',
+      stamp: this.#stamp(),
+      worker,
+      host,
+      job,
+      opening: this.#open(),
+      software,
+    })
+  }
+
+  /** Drawn once, above every opening known of this worker, also those far ahead of the clock. */
+  #open(): Opening {
+    if (this.#opening === undefined) {
+      const newest = this.#environment.roster.newestOpening(this.identity.worker)
+      const restartCount = Math.max(this.identity.restartCount, newest?.restartCount ?? 0)
+      const now = Math.floor(this.#environment.time.now())
+      const started = newest?.restartCount === restartCount ? Math.max(now, newest.started + 1) : now
+      this.#opening = { restartCount, started, id: this.#environment.random.safeInteger() }
+    }
+    return this.#opening
+  }
+
+  #context(cells: readonly PlacedCell[], shard: ShardName, key: Key) {
+    const context = contextOf(cells, this.#environment.roster, this.#incarnation(shard))
+    if (context.size > contextLengthMax) {
+      throw new ContextStoreError(
+        'CONTEXT_TOO_LONG',
+        `${formatKey(key)} was written by more than ${contextLengthMax} incarnations.`,
+        'Give each worker its own key, or use a counter, progress or a statistic.',
+      )
+    }
+    return context
+  }
+
+  #replaceInProgress(draft: Draft, kind: number, cell: Cell & { readonly key: Uint8Array }): void {
+    const place = indexKey(kind, cell.key)
+    this.#put(draft, {
+      place,
+      shard: this.#progressShard,
+      content: encodeCell(cell),
+      supersedes: this.#isOwn,
+    })
+  }
+
+  /** Of several entries of one place the last counts. */
+  #put(draft: Draft, entry: DraftEntry): void {
+    draft.entries.set(toMapKey(entry.place), entry)
+  }
+
+  /** Of this worker, also where an earlier incarnation, or one that routed keys otherwise, wrote it. */
+  readonly #isOwn = (cell: PlacedCell): boolean => addressOf(cell.shard).worker === this.identity.worker
+
+  /** Written by this incarnation, whose memory has the newer form. */
+  readonly #isRunning = (cell: PlacedCell): boolean => cell.incarnation === this.progressIncarnation
+
+  #contextShard(key: Key): ShardName {
+    const part = this.identity.shardBy.part(key)
+    let shard = this.#parts.get(part)
+    if (shard === undefined) {
+      shard = contextShard(this.identity.worker, part)
+      addressOf(shard)
+      this.#parts.set(part, shard)
+    }
+    return shard
+  }
+
+  #stamp(): number {
+    return this.#environment.clock.next(this.#environment.time.now())
+  }
+}

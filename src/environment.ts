@@ -23,12 +23,12 @@ import { addressOf, type ShardName } from './model/shard.ts'
 import { StampClock } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
 import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
-import type { SnapshotSource } from './snapshot/checkpoint.ts'
+import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
 import type { Storage } from './storage/storage.ts'
 
 type ChangeListener = (updates: readonly ShardUpdate[]) => void
 
-export class Environment implements Replica, SnapshotSource {
+export class Environment implements Replica {
   readonly storage: Storage
   readonly roster = new Roster()
   readonly clock = new StampClock()
@@ -57,6 +57,17 @@ export class Environment implements Replica, SnapshotSource {
       const { clocks, digest, cells } = summary
       yield { shard, clocks, digest, cells, view: this.storage.view(shard) }
     }
+  }
+
+  /**
+   * What a checkpoint of this environment holds: the shards of `workers` and of all that ever wrote here, or everything.
+   */
+  snapshotSource(include: 'own' | 'all', workers: Iterable<string>): SnapshotSource {
+    const own = this.roster.workersOf(this.environment)
+    for (const worker of workers) own.add(worker)
+    const shards = (): SourceShard[] =>
+      [...this.shards()].filter(({ shard }) => include === 'all' || own.has(addressOf(shard).worker))
+    return { environment: this.environment, shards }
   }
 
   rootDigest(): string {

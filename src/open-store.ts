@@ -69,6 +69,7 @@ function sharedOver(storage: Storage, options: CompleteOptions): Shared {
     writers: new Map(),
     replicator: undefined,
     settleTimer: undefined,
+    checkpointing: undefined,
     closing: undefined,
   }
 }

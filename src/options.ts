@@ -36,8 +36,12 @@ export interface StoreOptions {
   /** File with the secret, readable by its owner only (mode 0600). */
   readonly secretFile?: string
 
-  /** Where `checkpoint` and `restore` keep snapshots: a directory on the shared file system. */
-  readonly checkpoint?: { readonly dir: string }
+  /**
+   * Where `checkpoint` and `restore` keep snapshots: a directory on the shared file system. A snapshot includes the shards of the
+   * workers that wrote in this environment; with `include: 'all'` also what was learnt from peers, so that it survives their loss:
+   * in a job of N stores N times the bytes. @default include 'own'
+   */
+  readonly checkpoint?: { readonly dir: string; readonly include?: 'own' | 'all' }
   /**
    * Counters, progress and unscoped statistics are written at the latest this many milliseconds after a call. Lower = others
    * see them sooner, more cells. @default 100
@@ -61,7 +65,7 @@ export interface CompleteOptions {
   readonly job: string
   readonly restartCount: number
   readonly network: NetworkOptions | undefined
-  readonly checkpointDir: string | undefined
+  readonly checkpoint: { readonly dir: string; readonly include: 'own' | 'all' } | undefined
   readonly coalesceMs: number
   readonly log: Log
   readonly time: Time
@@ -102,12 +106,21 @@ export function completeOptions(options: StoreOptions): CompleteOptions {
     job,
     restartCount,
     network: networkOptions(options),
-    checkpointDir: checkText('checkpoint.dir', options.checkpoint?.dir),
+    checkpoint: checkpointOptions(options),
     coalesceMs,
     log: options.log ?? silentLog,
     time: options.time ?? systemTime,
     random: options.random ?? systemRandom,
   })
+}
+
+function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['checkpoint'] {
+  if (checkpoint === undefined) return undefined
+  const { dir, include = 'own' } = checkpoint
+  if (typeof dir !== 'string' || dir === '')
+    throw invalid(`checkpoint.dir is ${JSON.stringify(dir)}`, 'Give a path.')
+  if (include === 'own' || include === 'all') return { dir, include }
+  throw invalid(`checkpoint.include is ${JSON.stringify(include)}`, "Give 'own' or 'all'.")
 }
 
 function networkOptions(options: StoreOptions): NetworkOptions | undefined {

@@ -91,6 +91,8 @@ export interface Shared {
   readonly writers: Map<string, Writer>
   replicator: Replicator | undefined
   settleTimer: Timer | undefined
+  /** The checkpoint on its way, if any; never rejects. */
+  checkpointing: Promise<void> | undefined
   closing: Promise<void> | undefined
 }
 
@@ -244,14 +246,26 @@ export class Store implements ContextStore {
   }
 
   /**
-   * Writes the state of all shards of this environment as a new generation on the shared file system: durable and verified when it
-   * resolves. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
+   * Writes the state of this environment's shards as a new generation on the shared file system: durable and verified when it resolves. Never two at
+   * once: a second call waits for the first. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
    */
-  async checkpoint(options: { readonly tag?: string } = {}): Promise<Checkpoint> {
+  checkpoint(options: { readonly tag?: string } = {}): Promise<Checkpoint> {
+    const previous = this.#shared.checkpointing
+    const next = (async () => {
+      await previous
+      return this.#writeCheckpoint(options)
+    })()
+    this.#shared.checkpointing = next.then(ignore, ignore)
+    return next
+  }
+
+  async #writeCheckpoint(options: { readonly tag?: string }): Promise<Checkpoint> {
+    const { dir, include } = this.#checkpointOptions()
     await this.flush()
-    const { job, time, random } = this.#shared.options
-    return writeCheckpoint(this.#shared.environment, {
-      directory: this.#checkpointDirectory(),
+    const { options: complete, environment, writers } = this.#shared
+    const { job, time, random } = complete
+    return writeCheckpoint(environment.snapshotSource(include, writers.keys()), {
+      directory: dir,
       job,
       software: softwareVersion,
       time,
@@ -266,7 +280,7 @@ export class Store implements ContextStore {
    */
   async restore(): Promise<RestoreReport> {
     this.#checkOpen()
-    const restoration = await restoreCheckpoint(this.#checkpointDirectory())
+    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir)
     for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
     await this.flush()
     const { files, skipped, lost } = restoration
@@ -317,7 +331,7 @@ export class Store implements ContextStore {
       writer.settle(draft)
       writer.commit(draft)
     }
-    await Promise.resolve()
+    await this.#shared.checkpointing
     await replicator?.close()
     await environment.storage.close()
   }
@@ -375,9 +389,9 @@ export class Store implements ContextStore {
     }
   }
 
-  #checkpointDirectory(): string {
-    const { checkpointDir } = this.#shared.options
-    if (checkpointDir !== undefined) return checkpointDir
+  #checkpointOptions(): { readonly dir: string; readonly include: 'own' | 'all' } {
+    const { checkpoint } = this.#shared.options
+    if (checkpoint !== undefined) return checkpoint
     throw new ContextStoreError(
       'OPTION_INVALID',
       'This store has no checkpoint directory.',
@@ -411,3 +425,5 @@ function writerOf(shared: Shared, worker: string): Writer {
 function conflictOf({ cell, worker, placed }: Candidate): Conflict {
   return { value: cell.value, stamp: cell.stamp, worker, incarnation: placed.incarnation }
 }
+
+function ignore(): void {}

@@ -306,6 +306,7 @@ export class Writer {
       kind: 'incarnation',
       stamp: this.#stamp(),
       worker,
+      environment: this.#environment.environment,
       host,
       job,
       opening: this.#open(),

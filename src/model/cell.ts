@@ -6,7 +6,7 @@
  *
  * | kind | number | key | body |
  * |---|---|---|---|
- * | incarnation | 1 | - | worker, host, job, opening, software |
+ * | incarnation | 1 | - | worker, environment, host, job, opening, software |
  * | register | 2 | the key | context or nil, was or nil, then the value, which is absent in a deletion |
  * | counter | 3 | (name) | increments, decrements |
  * | once | 4 | (name, id) | amount, complete |
@@ -59,6 +59,8 @@ interface CellHead {
 export interface IncarnationCell extends CellHead {
   readonly kind: 'incarnation'
   readonly worker: string
+  /** The storage it writes to: whose snapshots hold this shard. */
+  readonly environment: string
   readonly host: string
   readonly job: string
   readonly opening: Opening
@@ -152,6 +154,7 @@ function fieldsOf(cell: Cell): unknown[] {
         noKey,
         cell.stamp,
         cell.worker,
+        cell.environment,
         cell.host,
         cell.job,
         openingFields(cell.opening),
@@ -209,21 +212,22 @@ export function decodeCell(content: Uint8Array): Cell | undefined {
 }
 
 function decodeBody(kind: number, key: Uint8Array, stamp: Stamp, body: readonly unknown[]): Cell | undefined {
-  const [first, second, third, fourth, fifth] = body
+  const [first, second, third, fourth, fifth, sixth] = body
   switch (kind) {
     case cellKind.incarnation:
       check(
-        [first, second, third, fifth].every((text) => typeof text === 'string'),
+        [first, second, third, fourth, sixth].every((text) => typeof text === 'string'),
         'an incarnation needs its texts',
       )
       return {
         kind: 'incarnation',
         stamp,
         worker: first as string,
-        host: second as string,
-        job: third as string,
-        opening: decodeOpening(fourth),
-        software: fifth as string,
+        environment: second as string,
+        host: third as string,
+        job: fourth as string,
+        opening: decodeOpening(fifth),
+        software: sixth as string,
       }
     case cellKind.register:
       check(body.length >= 2, 'a register needs a context')

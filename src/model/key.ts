@@ -3,7 +3,7 @@
  *
  * The byte form is the tuple layer of FoundationDB (`design/tuple.md` of that project), restricted to what a key may
  * hold. Comparing bytes orders keys element by element: strings by code point, then integers by value, then `false`,
- * then `true`. The bytes of a prefix are a prefix of the bytes, so a prefix is one range.
+ * then `true`. The keys that begin with a prefix are one range.
  *
  * | element | bytes |
  * |---|---|
@@ -73,13 +73,12 @@ export function decodeKey(bytes: Uint8Array): KeyElement[] {
   return key
 }
 
-/** The first byte string after all that begin with `prefix`: the exclusive end of a prefix range. */
+/**
+ * The exclusive end of the range of keys that begin with the elements of `prefix`. Not of all that begin with its bytes: after `02 61 00`
+ * another element follows, or `ff`, with which the string goes on beyond a zero.
+ */
 export function prefixEnd(prefix: Uint8Array): Uint8Array {
-  let length = prefix.length
-  while (length > 0 && prefix[length - 1] === 0xff) length--
-  const end = prefix.slice(0, length)
-  if (length > 0) end[length - 1] = (end[length - 1] as number) + 1
-  return end
+  return Uint8Array.of(...prefix, 0xff)
 }
 
 /** For messages: `partition/17/column/GeneSymbol`. */

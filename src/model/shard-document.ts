@@ -277,7 +277,9 @@ export class ShardSummary {
 }
 
 /** The digest of several shards: over their sorted names and digests. Shards without clocks count as absent. */
-export function rootDigest(shards: Iterable<readonly [ShardName, ShardSummary]>): string {
+export function rootDigest(
+  shards: Iterable<readonly [ShardName, Pick<ShardSummary, 'clocks' | 'digest'>]>,
+): string {
   const named = [...shards].filter(([, summary]) => summary.clocks.size > 0)
   named.sort(([a], [b]) => (a < b ? -1 : 1))
   const writer = new ByteWriter()

@@ -17,6 +17,7 @@ export interface PlacedCell extends LiveCell {
 /** What is known of an incarnation. */
 export interface IncarnationFacts {
   readonly worker: string
+  readonly environment: string
   readonly host: string
   readonly job: string
   readonly opening: Opening
@@ -48,6 +49,7 @@ export class Roster {
     if (cell?.kind === 'incarnation') {
       roster.incarnations.set(placed.incarnation, {
         worker,
+        environment: cell.environment,
         host: cell.host,
         job: cell.job,
         opening: cell.opening,
@@ -76,6 +78,16 @@ export class Roster {
   /** The greatest opening known of a worker, seals included: a new opening starts above it. */
   newestOpening(worker: string): Opening | undefined {
     return this.#newestOpenings.get(worker)
+  }
+
+  /** Workers that wrote in an environment, now or in an earlier opening. */
+  workersOf(environment: string): Set<string> {
+    const workers = new Set<string>()
+    for (const { incarnations } of this.#shards.values()) {
+      for (const facts of incarnations.values())
+        if (facts.environment === environment) workers.add(facts.worker)
+    }
+    return workers
   }
 
   /** True where a cell of this incarnation counts for nothing. */

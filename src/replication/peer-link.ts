@@ -1,0 +1,200 @@
+/**
+ * A peer link: one session at work on one link of the transport. It does what the session wants, in order, and tells the replicator.
+ *
+ * Frames are numbered when they are made, so effects go through one queue: a push that comes while a frame is being handled waits its
+ * turn. Nothing leaves here as an exception: a bug of ours ends the link, not the process.
+ */
+import type { Log } from '../base/log.ts'
+import type { Time } from '../base/time.ts'
+import type { ShardName } from '../model/shard.ts'
+import { type Close, closes } from './closing.ts'
+import type { Role } from './handshake.ts'
+import type { Replica, ShardUpdate } from './replica.ts'
+import { type Moment, type Push, Session, type SessionEffect, type SessionOptions } from './session.ts'
+import type { Link, LinkEvents } from './transport.ts'
+
+/** Who has links, and is told what becomes of them. */
+export interface PeerLinkOwner {
+  /** The handshake is over. */
+  opened(link: PeerLink): void
+  /** A sync of this link is over. */
+  synced(link: PeerLink, round: number, whole: boolean): void
+  /** The link is over: by us, by the peer, or because it broke. Once. */
+  ended(link: PeerLink, close: Close): void
+}
+
+export interface PeerLinkOptions extends SessionOptions {
+  readonly replica: Replica
+  readonly time: Time
+  readonly log: Log
+}
+
+export class PeerLink implements LinkEvents {
+  readonly role: Role
+  /** Resolves when the transport has let go of the link. */
+  readonly gone: Promise<void>
+  readonly #link: Link
+  readonly #session: Session
+  readonly #owner: PeerLinkOwner
+  readonly #options: PeerLinkOptions
+  readonly #queue: SessionEffect[] = []
+  readonly #told = new Set<string>()
+  #markGone: () => void = () => {}
+  #isRunning = false
+  #isOver = false
+  #environment: string | undefined
+  #openedMs: number | undefined
+  #bytesSent = 0
+  #bytesReceived = 0
+  #divergedShards = 0
+  #refusedUpdates = 0
+
+  /** Begins with the first `tick`. */
+  constructor(link: Link, owner: PeerLinkOwner, options: PeerLinkOptions) {
+    this.role = options.role
+    this.#link = link
+    this.#owner = owner
+    this.#options = options
+    this.#session = new Session(options, options.time.monotonic())
+    this.gone = new Promise((resolve) => {
+      this.#markGone = resolve
+    })
+  }
+
+  /** The other end, for people. */
+  get address(): string {
+    return this.#link.address
+  }
+
+  /** The environment at the other end, once it has proved itself. */
+  get environment(): string | undefined {
+    return this.#environment
+  }
+
+  get isOpen(): boolean {
+    return !this.#isOver && this.#session.isOpen
+  }
+
+  /** How long it has been open, milliseconds. */
+  get openMs(): number {
+    return this.#openedMs === undefined ? 0 : this.#options.time.monotonic() - this.#openedMs
+  }
+
+  get status() {
+    return {
+      isBehind: this.#session.isBehind,
+      bytesSent: this.#bytesSent,
+      bytesReceived: this.#bytesReceived,
+      lastHeardMs: this.#options.time.monotonic() - this.#session.heardMs,
+      divergedShards: this.#divergedShards,
+      refusedUpdates: this.#refusedUpdates,
+    }
+  }
+
+  tick(): void {
+    this.#run((moment) => this.#session.tick(moment))
+  }
+
+  push(push: Push): void {
+    this.#run((moment) => this.#session.push(push, moment))
+  }
+
+  sync(round: number): void {
+    this.#run((moment) => this.#session.sync(round, moment))
+  }
+
+  /** Says goodbye; what waits is still sent, within the transport's limit. */
+  leave(reason: string): void {
+    this.#run((moment) => this.#session.leave(reason, moment))
+    this.close(closes.bye)
+  }
+
+  close(close: Close): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#link.close(close)
+    this.#owner.ended(this, close)
+  }
+
+  onFrame(frame: Uint8Array): void {
+    this.#bytesReceived += frame.length
+    this.#run((moment) => this.#session.receive(frame, moment))
+  }
+
+  onDrain(): void {
+    this.tick()
+  }
+
+  onClose(close: Close): void {
+    this.#markGone()
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#owner.ended(this, close)
+  }
+
+  #run(step: (moment: Moment) => readonly SessionEffect[]): void {
+    if (this.#isOver) return
+    const moment = { nowMs: this.#options.time.monotonic(), bufferedBytes: this.#link.bufferedBytes }
+    try {
+      for (const effect of step(moment)) this.#queue.push(effect)
+      if (this.#isRunning) return
+      this.#isRunning = true
+      for (let effect = this.#queue.shift(); effect; effect = this.#queue.shift()) this.#do(effect)
+      this.#isRunning = false
+    } catch (error) {
+      this.#options.log.warn('a link failed', { peer: this.address, error: String(error) })
+      this.close(closes.internal)
+    }
+  }
+
+  #do(effect: SessionEffect): void {
+    if (this.#isOver) return
+    switch (effect.type) {
+      case 'send':
+        this.#bytesSent += effect.frame.length
+        return this.#link.send(effect.frame)
+      case 'opened':
+        this.#environment = effect.peer
+        this.#openedMs = this.#options.time.monotonic()
+        return this.#owner.opened(this)
+      case 'apply':
+        return this.#apply(effect.updates)
+      case 'synced':
+        return this.#owner.synced(this, effect.round, effect.whole)
+      case 'diverged':
+        if (this.#tellOnce('a shard has diverged: equal clocks, unequal digests', effect.shard)) {
+          this.#divergedShards++
+        }
+        return
+      case 'unsent':
+        this.#tellOnce('a shard cannot be sent', effect.shard, effect.cause)
+        return
+      case 'close':
+        return this.close(effect.close)
+    }
+  }
+
+  #apply(updates: readonly ShardUpdate[]): void {
+    let gaps: readonly ShardName[]
+    try {
+      gaps = this.#options.replica.apply(updates)
+    } catch (error) {
+      this.#refusedUpdates += updates.length
+      this.#session.refused()
+      for (const { shard } of updates) this.#tellOnce('updates of a peer were refused', shard, error)
+      return
+    }
+    if (gaps.length === 0) this.#session.applied(updates)
+    else this.#run((moment) => this.#session.gapped(updates, moment))
+  }
+
+  /** True the first time. */
+  #tellOnce(message: string, shard: ShardName, cause?: unknown): boolean {
+    const key = `${shard} ${message}`
+    if (this.#told.has(key)) return false
+    this.#told.add(key)
+    const error = cause instanceof Error ? { error: String(cause) } : {}
+    this.#options.log.warn(message, { shard, peer: this.address, ...error })
+    return true
+  }
+}

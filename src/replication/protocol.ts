@@ -1,0 +1,220 @@
+/**
+ * Messages: what two stores say to each other once their link is open. Each is a msgpack array that begins with its number.
+ *
+ * | number | message | fields | meaning |
+ * |---|---|---|---|
+ * | 1 | have | token, workers or nil, shards | this is what I have of these workers, of all when nil; a shard that is not listed I lack wholly |
+ * | 2 | updates | updates | apply these whole or not at all; all are of one worker |
+ * | 3 | told | token, whole | all that your `have` with this token lacked was sent; whole: nothing had to be left out |
+ * | 4 | root | digest | the digest over all my shards |
+ * | 5 | ask | workers or nil | send me your `have` of these workers, of all when nil |
+ * | 6 | bye | reason | I leave |
+ * | 7 | ping | | are you there? |
+ * | 8 | pong | | yes |
+ *
+ * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], updates are [name, update]; a shard is named once in a message. What is
+ * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
+ * Numbers and fields are only ever appended: unknown numbers and further fields are ignored. A change that is no addition raises the version of the
+ * handshake.
+ */
+import { assert } from '../base/assert.ts'
+import { toHex } from '../base/bytes.ts'
+import { pack, unpack } from '../base/codec.ts'
+import { decodeClocks, encodeClocks } from '../model/clocks.ts'
+import { type ShardName, checkWorkerName, nameLengthMax, parseShardName } from '../model/shard.ts'
+import type { Update } from '../model/update.ts'
+import { refusedFrame } from './closing.ts'
+import { messageBytesMax } from './frames.ts'
+import type { ShardState, ShardUpdate } from './replica.ts'
+
+/** Most shards, or workers, that one message names. */
+export const shardsPerMessageMax = 1024 * 1024
+/** Longest reason of a `bye`, characters. */
+export const reasonLengthMax = 128
+/** Longest shard name, bytes: `context/`, worker, `/`, part. */
+export const shardNameBytesMax = 8 + nameLengthMax + 1 + nameLengthMax
+
+const messageHeadBytesMax = 16
+/** What a shard name and two lengths add to an update, bytes. */
+const updateHeadBytesMax = shardNameBytesMax + 16
+/** Longest single update, bytes. */
+export const updateBytesMax = messageBytesMax - messageHeadBytesMax - updateHeadBytesMax
+assert(updateBytesMax > 0, 'a message has room for an update')
+
+export interface Have {
+  readonly type: 'have'
+  readonly token: number
+  /** Of which workers this speaks; of all when undefined. */
+  readonly workers: readonly string[] | undefined
+  readonly shards: readonly ShardState[]
+}
+
+export type Message =
+  | Have
+  | { readonly type: 'updates'; readonly updates: readonly ShardUpdate[] }
+  | { readonly type: 'told'; readonly token: number; readonly whole: boolean }
+  | { readonly type: 'root'; readonly digest: string }
+  | { readonly type: 'ask'; readonly workers: readonly string[] | undefined }
+  | { readonly type: 'bye'; readonly reason: string }
+  | { readonly type: 'ping' }
+  | { readonly type: 'pong' }
+
+const numbers = { have: 1, updates: 2, told: 3, root: 4, ask: 5, bye: 6, ping: 7, pong: 8 } as const
+
+export function encodeMessage(message: Message): Uint8Array {
+  const packed = pack([numbers[message.type], ...fieldsOf(message)])
+  assert(packed.length <= messageBytesMax, 'a message keeps its limit')
+  return packed
+}
+
+function fieldsOf(message: Message): unknown[] {
+  switch (message.type) {
+    case 'have': {
+      assert(message.shards.length <= shardsPerMessageMax, 'a message names a bounded number of shards')
+      const shards = message.shards.map(({ shard, clocks, digest }) => [
+        shard,
+        encodeClocks(clocks),
+        fromDigest(digest),
+      ])
+      return [message.token, message.workers ?? null, shards]
+    }
+    case 'updates':
+      return [message.updates.map(({ shard, update }) => [shard, update])]
+    case 'told':
+      return [message.token, message.whole]
+    case 'root':
+      return [fromDigest(message.digest)]
+    case 'ask':
+      return [message.workers ?? null]
+    case 'bye':
+      return [message.reason.slice(0, reasonLengthMax)]
+    case 'ping':
+    case 'pong':
+      return []
+  }
+}
+
+/**
+ * The fewest `updates` messages that hold these updates of one worker: one, unless it would be too long; then one for each
+ * shard. No update may be longer than `updateBytesMax`.
+ */
+export function encodeUpdates(updates: readonly ShardUpdate[]): Uint8Array[] {
+  let bytes = messageHeadBytesMax
+  for (const { update } of updates) bytes += update.length + updateHeadBytesMax
+  if (updates.length === 0) return []
+  if (bytes <= messageBytesMax && updates.length <= shardsPerMessageMax) {
+    return [encodeMessage({ type: 'updates', updates })]
+  }
+  return updates.map((update) => encodeMessage({ type: 'updates', updates: [update] }))
+}
+
+/** Reads a message; undefined for one that a later version added. Throws `FRAME_REFUSED`. */
+export function decodeMessage(bytes: Uint8Array): Message | undefined {
+  try {
+    return messageOf(unpack(bytes))
+  } catch (cause) {
+    throw refusedFrame('it is no message', cause)
+  }
+}
+
+function messageOf(packed: unknown): Message | undefined {
+  const [number, ...fields] = asArray(packed)
+  switch (number) {
+    case numbers.have: {
+      const shards = asShards(fields[2], (entry) => {
+        const [name, clocks, digest] = asArray(entry)
+        return {
+          shard: asShardName(name),
+          clocks: decodeClocks(asBytes(clocks)),
+          digest: asDigest(digest),
+        }
+      })
+      return { type: 'have', token: asInteger(fields[0]), workers: asWorkers(fields[1]), shards }
+    }
+    case numbers.updates: {
+      const updates = asShards(fields[0], (entry) => {
+        const [name, update] = asArray(entry)
+        return { shard: asShardName(name), update: asBytes(update) as Update }
+      })
+      return { type: 'updates', updates }
+    }
+    case numbers.told:
+      return { type: 'told', token: asInteger(fields[0]), whole: asBoolean(fields[1]) }
+    case numbers.root:
+      return { type: 'root', digest: asDigest(fields[0]) }
+    case numbers.ask:
+      return { type: 'ask', workers: asWorkers(fields[0]) }
+    case numbers.bye:
+      return { type: 'bye', reason: asText(fields[0]).slice(0, reasonLengthMax) }
+    case numbers.ping:
+      return { type: 'ping' }
+    case numbers.pong:
+      return { type: 'pong' }
+    default:
+      asInteger(number)
+      return undefined
+  }
+}
+
+const digestBytes = 16
+
+function fromDigest(digest: string): Uint8Array {
+  const bytes = Buffer.from(digest, 'hex')
+  assert(
+    bytes.length === digestBytes && digest.length === 2 * digestBytes,
+    'a digest has 32 hexadecimal characters',
+  )
+  return bytes
+}
+
+function asDigest(value: unknown): string {
+  const bytes = asBytes(value)
+  if (bytes.length !== digestBytes) throw new TypeError('a digest has 16 bytes')
+  return toHex(bytes)
+}
+
+function asShards<T extends { readonly shard: ShardName }>(value: unknown, read: (entry: unknown) => T): T[] {
+  const entries = asArray(value)
+  if (entries.length > shardsPerMessageMax) throw new RangeError('it names too many shards')
+  const shards = entries.map(read)
+  if (new Set(shards.map(({ shard }) => shard)).size < shards.length) {
+    throw new TypeError('it names a shard twice')
+  }
+  return shards
+}
+
+function asWorkers(value: unknown): readonly string[] | undefined {
+  if (value === null) return undefined
+  const workers = asArray(value)
+  if (workers.length > shardsPerMessageMax) throw new RangeError('it names too many workers')
+  return workers.map((worker) => checkWorkerName(asText(worker)))
+}
+
+function asShardName(value: unknown): ShardName {
+  return parseShardName(asText(value))
+}
+
+function asArray(value: unknown): unknown[] {
+  if (!Array.isArray(value)) throw new TypeError('an array is missing')
+  return value
+}
+
+function asBytes(value: unknown): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new TypeError('bytes are missing')
+  return value
+}
+
+function asText(value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError('a text is missing')
+  return value
+}
+
+function asBoolean(value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new TypeError('a boolean is missing')
+  return value
+}
+
+function asInteger(value: unknown): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw new TypeError('an integer is missing')
+  return value as number
+}

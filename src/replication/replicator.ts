@@ -1,0 +1,386 @@
+/**
+ * The replicator: the only loop. It owns timers and links, dials, listens, announces, and lets sessions decide the rest.
+ *
+ * Once a tick: every session is told the time, everyone due is dialled, the rendezvous is asked and told. Between ticks frames
+ * are handled as they come and own changes are pushed as they are made. It never throws into the process it lives in: what fails is
+ * logged and tried again.
+ *
+ * One link per pair of peers: of two that were dialled from both sides the one of the smaller environment survives; of two that one side dialled,
+ * that side keeps the older.
+ */
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Time, Timer } from '../base/time.ts'
+import { assert } from '../base/assert.ts'
+import { encodeText } from '../base/bytes.ts'
+import { ContextStoreError } from '../errors.ts'
+import { type Close, closes } from './closing.ts'
+import { type Dial, DialPlan, survivor } from './dial-plan.ts'
+import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
+import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
+import { type Rendezvous, announceIntervalMs } from './rendezvous.ts'
+import type { Replica, ShardUpdate } from './replica.ts'
+import { preparePush } from './session.ts'
+import { type RoundView, SyncRound, type SyncReport } from './sync-round.ts'
+import type { Link, LinkEvents, ListenAt, Listener, Transport } from './transport.ts'
+
+export type { SyncReport } from './sync-round.ts'
+
+/** Shortest secret, bytes. */
+export const secretBytesMin = 16
+/** Links that may wait for their handshake at once. */
+export const handshakesMax = 256
+const tickMs = 100
+const closeMaxMs = 1_000
+/** Time between two looks at the rendezvous, in the first minute and later, jittered by a quarter, milliseconds. */
+const lookIntervalMs = { first: 2_000, later: 10_000, firstFor: 60_000 } as const
+
+export interface ReplicatorOptions {
+  readonly replica: Replica
+  readonly transport: Transport
+  /** How stores of the job find one another. Without one, only `peers` are dialled. */
+  readonly rendezvous?: Rendezvous
+  /** Addresses to dial always. */
+  readonly peers?: readonly string[]
+  /** Where to let peers in. Nowhere by default: then this store only dials. */
+  readonly listen?: ListenAt
+  /** Addresses to publish instead of the bound ones, for a computer that others know by another name. */
+  readonly advertise?: readonly string[]
+  /** The job's secret, 16 bytes at least: who has it may write anything. */
+  readonly secret: Uint8Array
+  /** Name of the job; stores of other jobs are turned away. */
+  readonly job: string
+  readonly time: Time
+  readonly random: Random
+  readonly log: Log
+  /**
+   * Time between two root digests on a link, milliseconds. Lower finds lost updates sooner, higher costs less when idle.
+   * @default 1000
+   */
+  readonly rootIntervalMs?: number
+  /**
+   * Bytes that may wait on a link before pushes are dropped and made good by a diff. Lower saves memory, higher saves diffs.
+   * @default 8388608
+   */
+  readonly sendBufferBytesMax?: number
+}
+
+/** How it stands with one peer. Counts are of its present link. */
+export interface PeerStatus {
+  /** Unknown of an address where nobody has answered yet. */
+  readonly environment: string | undefined
+  readonly address: string
+  readonly connected: boolean
+  /** True while own changes are held back because the link is full. */
+  readonly isBehind: boolean
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  /** Milliseconds since its last frame; undefined without a link. */
+  readonly lastHeardMs: number | undefined
+  /** Shards of equal clocks and unequal digests: alarms. */
+  readonly divergedShards: number
+  readonly refusedUpdates: number
+  /** Why there is no link. */
+  readonly problem: string | undefined
+}
+
+export interface Replicator {
+  /**
+   * Brings the replica up to date: resolves when everything that each reachable peer had at the call has been merged, or when
+   * the time is over. Never rejects.
+   */
+  sync(options: { readonly timeoutMs: number }): Promise<SyncReport>
+  /** Everyone known, with or without a link. */
+  peers(): readonly PeerStatus[]
+  /** Where this store can be reached, as it is told to peers. */
+  addresses(): readonly string[]
+  /** Says goodbye, takes the announcement back, and waits up to a second for what is to be sent. Never rejects. */
+  close(): Promise<void>
+}
+
+/** Starts replication. Rejects with `SECRET_MISSING` or `OPTION_INVALID`; nothing is running then. */
+export async function startReplicator(options: ReplicatorOptions): Promise<Replicator> {
+  checkOptions(options)
+  const replicator = new RunningReplicator(options)
+  await replicator.start()
+  return replicator
+}
+
+class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
+  readonly environment: string
+  readonly #options: ReplicatorOptions
+  readonly #plan: DialPlan
+  readonly #links = new Set<PeerLink>()
+  readonly #dials = new Map<PeerLink, Dial>()
+  readonly #rounds = new Map<number, SyncRound>()
+  readonly #warned = new Set<string>()
+  #nextRound = 1
+  #listener: Listener | undefined
+  #timer: Timer | undefined
+  #stopListening = (): void => {}
+  #startedMs = 0
+  #announceAtMs = 0
+  #announcing: Promise<void> | undefined
+  #lookAtMs = 0
+  #looking: Promise<void> | undefined
+  #closed: Promise<void> | undefined
+
+  constructor(options: ReplicatorOptions) {
+    this.#options = options
+    this.environment = options.replica.environment
+    this.#plan = new DialPlan(this.environment, options.random)
+  }
+
+  async start(): Promise<void> {
+    const { transport, listen, peers, replica } = this.#options
+    this.#startedMs = this.#nowMs()
+    if (listen !== undefined) {
+      this.#listener = await transport.listen(listen, (link) => this.#accept(link, 'listener'))
+    }
+    this.#plan.give(peers ?? [], this.#nowMs())
+    this.#stopListening = replica.onChange((updates) => this.#guarded(() => this.#push(updates)))
+    this.#tick()
+  }
+
+  async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<SyncReport> {
+    const deadlineMs = this.#nowMs() + timeoutMs
+    await this.#within(timeoutMs, this.#look())
+    if (this.#closed !== undefined) return { reached: [], missed: [] }
+    this.#plan.hurry(this.#nowMs())
+    const id = this.#nextRound++
+    const linked = [...this.#links].flatMap((link) => (link.isOpen ? (link.environment ?? []) : []))
+    const round = new SyncRound(id, this, [...new Set(linked)], this.#plan.targets())
+    this.#rounds.set(id, round)
+    this.#guarded(() => this.#dialDue())
+    this.#guarded(() => round.advance())
+    const timer = this.#options.time.after(Math.max(0, deadlineMs - this.#nowMs()), () => round.end())
+    const result = await round.result
+    timer.cancel()
+    this.#rounds.delete(id)
+    return result
+  }
+
+  peers(): readonly PeerStatus[] {
+    const none = { isBehind: false, bytesSent: 0, bytesReceived: 0, lastHeardMs: undefined }
+    const statuses = new Map<string, PeerStatus>()
+    for (const { key, environment, addresses, problem } of this.#plan.targets()) {
+      const counts = { ...none, divergedShards: 0, refusedUpdates: 0 }
+      const address = addresses[0] ?? ''
+      statuses.set(environment ?? key, { environment, address, connected: false, ...counts, problem })
+    }
+    for (const link of this.#links) {
+      const { environment, address } = link
+      if (environment === undefined || !link.isOpen) continue
+      statuses.set(environment, { environment, address, connected: true, ...link.status, problem: undefined })
+    }
+    return [...statuses.values()]
+  }
+
+  addresses(): readonly string[] {
+    return this.#options.advertise ?? this.#listener?.addresses ?? []
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#timer?.cancel()
+    this.#guarded(this.#stopListening)
+    for (const round of this.#rounds.values()) round.end()
+    const links = [...this.#links]
+    for (const link of links) link.leave('closing')
+    const withdrawn = Promise.resolve(this.#announcing).then(() => this.#options.rendezvous?.withdraw())
+    const gone = links.map((link) => link.gone)
+    await this.#within(closeMaxMs, Promise.allSettled([withdrawn, ...gone]))
+    await this.#within(closeMaxMs, this.#listener?.close() ?? Promise.resolve())
+  }
+
+  // What links tell.
+
+  opened(link: PeerLink): void {
+    const peer = link.environment
+    assert(peer !== undefined, 'an open link has a peer')
+    const dial = this.#dials.get(link)
+    if (dial !== undefined) this.#plan.linked(dial, peer)
+    const others = [...this.#links].filter(
+      (other) => other !== link && other.isOpen && other.environment === peer,
+    )
+    for (const other of others) {
+      if (other.role !== link.role) {
+        const loser = link.role === survivor(this.environment, peer) ? other : link
+        loser.close(closes.duplicate)
+      } else if (link.role === 'dialer') link.close(closes.duplicate)
+    }
+    if (!link.isOpen) return
+    this.#warned.delete(link.address)
+    this.#options.log.info('a peer is connected', { peer, address: link.address })
+    this.#advanceRounds()
+  }
+
+  synced(link: PeerLink, round: number, whole: boolean): void {
+    this.#rounds.get(round)?.synced(link, whole)
+  }
+
+  ended(link: PeerLink, close: Close): void {
+    const { environment, address, openMs } = link
+    this.#links.delete(link)
+    const dial = this.#dials.get(link)
+    this.#dials.delete(link)
+    if (dial !== undefined) {
+      if (close.code === closes.self.code) this.#plan.isSelf(dial)
+      this.#plan.ended(dial, openMs, close.reason || `closed with code ${close.code}`, this.#nowMs())
+    }
+    const facts = { peer: environment, address, code: close.code, reason: close.reason }
+    const isQuiet = close.code === closes.self.code || close.code === closes.duplicate.code
+    if (environment !== undefined && !isQuiet) this.#options.log.info('a peer is disconnected', facts)
+    else if (!isQuiet) this.#warnOnce(address, 'a link did not come about', facts)
+    this.#advanceRounds()
+  }
+
+  // What sync rounds look at.
+
+  target(key: string) {
+    return this.#plan.targets().find((target) => target.key === key)
+  }
+
+  linkTo(environment: string): PeerLink | undefined {
+    for (const link of this.#links) if (link.isOpen && link.environment === environment) return link
+    return undefined
+  }
+
+  #tick(): void {
+    if (this.#closed !== undefined) return
+    const nowMs = this.#nowMs()
+    for (const link of this.#links) link.tick()
+    this.#guarded(() => this.#dialDue())
+    if (nowMs >= this.#announceAtMs) void this.#announce()
+    if (nowMs >= this.#lookAtMs) void this.#look()
+    this.#timer = this.#options.time.after(tickMs, () => this.#tick())
+  }
+
+  #push([first, ...rest]: readonly ShardUpdate[]): void {
+    if (first === undefined || this.#links.size === 0) return
+    const push = preparePush([first, ...rest])
+    for (const link of this.#links) link.push(push)
+  }
+
+  #accept(link: Link, role: Role, dial?: Dial): LinkEvents {
+    const { rootIntervalMs = 1_000, sendBufferBytesMax = 8 * 1024 * 1024 } = this.#options
+    const peerLink = new PeerLink(link, this, { ...this.#options, rootIntervalMs, sendBufferBytesMax, role })
+    this.#links.add(peerLink)
+    if (dial !== undefined) this.#dials.set(peerLink, dial)
+    const waiting = [...this.#links].filter(({ environment }) => environment === undefined)
+    if (this.#closed !== undefined) peerLink.close(closes.bye)
+    else if (waiting.length > handshakesMax) peerLink.close(closes.busy)
+    else peerLink.tick()
+    return peerLink
+  }
+
+  #dialDue(): void {
+    const { transport } = this.#options
+    for (const dial of this.#plan.takeDue(
+      this.#nowMs(),
+      (environment) => this.linkTo(environment) !== undefined,
+    )) {
+      transport
+        .dial(dial.address, (link) => this.#accept(link, 'dialer', dial))
+        .catch((error: unknown) => {
+          this.#plan.ended(dial, 0, String(error), this.#nowMs())
+          this.#warnOnce(dial.address, 'an address cannot be reached', {
+            address: dial.address,
+            error: String(error),
+          })
+          this.#advanceRounds()
+        })
+    }
+  }
+
+  #announce(): Promise<void> {
+    const { rendezvous } = this.#options
+    const addresses = this.addresses()
+    this.#announceAtMs = this.#nowMs() + announceIntervalMs
+    if (rendezvous === undefined || addresses.length === 0 || this.#announcing !== undefined)
+      return Promise.resolve()
+    const { environment } = this
+    this.#announcing = this.#attempt('the rendezvous cannot be told', async () => {
+      await rendezvous.announce({ environment, addresses })
+    }).then(() => {
+      this.#announcing = undefined
+    })
+    return this.#announcing
+  }
+
+  #look(): Promise<void> {
+    const { rendezvous, random } = this.#options
+    const nowMs = this.#nowMs()
+    const { first, later, firstFor } = lookIntervalMs
+    const intervalMs = nowMs - this.#startedMs < firstFor ? first : later
+    this.#lookAtMs = nowMs + intervalMs * (0.75 + random.fraction() / 2)
+    if (rendezvous === undefined || this.#closed !== undefined) return Promise.resolve()
+    this.#looking ??= this.#attempt('the rendezvous cannot be read', async () => {
+      this.#plan.announced(await rendezvous.peers(), this.#nowMs())
+    }).then(() => {
+      this.#looking = undefined
+    })
+    return this.#looking
+  }
+
+  async #attempt(failure: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+      this.#warned.delete(failure)
+    } catch (error) {
+      this.#warnOnce(failure, failure, { error: String(error) })
+    }
+  }
+
+  /** Waits for something that never rejects, but not longer than that. */
+  async #within(limitMs: number, work: Promise<unknown>): Promise<void> {
+    let timer: Timer | undefined
+    const limit = new Promise<void>((resolve) => {
+      timer = this.#options.time.after(limitMs, resolve)
+    })
+    await Promise.race([work, limit])
+    timer?.cancel()
+  }
+
+  #advanceRounds(): void {
+    for (const round of this.#rounds.values()) round.advance()
+  }
+
+  #guarded(action: () => void): void {
+    try {
+      action()
+    } catch (error) {
+      this.#options.log.warn('replication failed at something and goes on', { error: String(error) })
+    }
+  }
+
+  /** A failure that repeats is told once, until it is over. */
+  #warnOnce(key: string, message: string, facts: Readonly<Record<string, unknown>>): void {
+    if (this.#warned.has(key) || this.#closed !== undefined) return
+    this.#warned.add(key)
+    this.#options.log.warn(message, facts)
+  }
+
+  #nowMs(): number {
+    return this.#options.time.monotonic()
+  }
+}
+
+function checkOptions({ secret, job, replica }: ReplicatorOptions): void {
+  assert(isEnvironment(replica.environment), 'an environment has a hexadecimal identity')
+  if (secret.length < secretBytesMin) {
+    const hint = `Give the job's secret, ${secretBytesMin} random bytes or more, the same to every store.`
+    throw new ContextStoreError('SECRET_MISSING', `The secret has ${secret.length} bytes.`, hint)
+  }
+  if (encodeText(job).length > jobBytesMax) {
+    throw new ContextStoreError(
+      'OPTION_INVALID',
+      'The job name is too long.',
+      `Use ${jobBytesMax} bytes at most.`,
+    )
+  }
+}

@@ -1,0 +1,372 @@
+/**
+ * A session: one link between two stores, as a pure state machine. It looks at the replica but never changes it, holds no document, and
+ * knows neither sockets nor timers: frames, time and the bytes that wait in the transport come in, effects go out, to be done in order.
+ *
+ * ```
+ *   greeting --hello, proof--> open --bye, silence, refused frame--> closed
+ * ```
+ *
+ * Once open, both sides send `have`. Whoever receives a `have` sends what the peer lacks, one `updates` a worker, then `told`. Frames
+ * are ordered, so `told` means: merged. A sync is nothing but one more `have`.
+ *
+ * - Own changes are pushed at once, but not before the peer's first `have`: its answer holds them anyway.
+ * - A full link drops pushes; when it has drained the session sends `ask`, and answers the `have` that comes.
+ * - An update with a gap leads to a `have` of its worker, with back-off.
+ * - Root digests, told once in a while, find what all that missed.
+ *
+ * Invariants: at most one `have` of all workers is unanswered by root digests; nothing is sent once closed; no effect but
+ * `close` comes before the handshake is over.
+ */
+import type { Random } from '../base/random.ts'
+import { ContextStoreError } from '../errors.ts'
+import { type ShardName, addressOf } from '../model/shard.ts'
+import { Answers, type PeerClocks } from './answers.ts'
+import { Backlog } from './backlog.ts'
+import { type Close, closes } from './closing.ts'
+import { Assembler, splitMessage } from './frames.ts'
+import { Gaps } from './gaps.ts'
+import { Handshake, type Role, nonceBytes } from './handshake.ts'
+import {
+  type Have,
+  type Message,
+  decodeMessage,
+  encodeMessage,
+  encodeUpdates,
+  updateBytesMax,
+} from './protocol.ts'
+import type { ReplicaView, ShardUpdate } from './replica.ts'
+import { RootWatch } from './root-watch.ts'
+import type { Sealer, Unsealer } from './seal.ts'
+import { Silence } from './silence.ts'
+
+/** What a session wants done, in this order. */
+export type SessionEffect =
+  | { readonly type: 'send'; readonly frame: Uint8Array }
+  /** The handshake is over; `peer` is the environment at the other end. */
+  | { readonly type: 'opened'; readonly peer: string }
+  /** To be applied; `gapped`, `applied` or `refused` says how it went. */
+  | { readonly type: 'apply'; readonly updates: readonly ShardUpdate[] }
+  /** Everything the peer had at the time of `sync` has been given to `apply`; whole: and nothing of it was left out or refused. */
+  | { readonly type: 'synced'; readonly round: number; readonly whole: boolean }
+  /** An alarm: equal clocks, unequal digests. */
+  | { readonly type: 'diverged'; readonly shard: ShardName }
+  /** A shard cannot be sent. */
+  | { readonly type: 'unsent'; readonly shard: ShardName; readonly cause: unknown }
+  /** The link is over; no effect follows. `theirs` when the peer left. */
+  | { readonly type: 'close'; readonly close: Close; readonly theirs: boolean }
+
+/** When something happens. */
+export interface Moment {
+  /** Monotonic milliseconds. */
+  readonly nowMs: number
+  /** Bytes that wait in the transport. */
+  readonly bufferedBytes: number
+}
+
+export interface SessionOptions {
+  readonly role: Role
+  readonly replica: ReplicaView
+  readonly job: string
+  readonly secret: Uint8Array
+  readonly random: Random
+  /** Time between two root digests, milliseconds, jittered by a quarter. */
+  readonly rootIntervalMs: number
+  /** Above this many waiting bytes pushes are dropped and answers wait. */
+  readonly sendBufferBytesMax: number
+}
+
+/** Own changes of one worker, encoded once for all sessions. */
+export interface Push {
+  readonly worker: string
+  readonly updates: readonly ShardUpdate[]
+  readonly messages: readonly Uint8Array[]
+}
+
+/** Time that a handshake may take, milliseconds. */
+export const handshakeMaxMs = 5_000
+
+/** Prepares own changes of one worker, not none, for any number of sessions. */
+export function preparePush(updates: readonly [ShardUpdate, ...ShardUpdate[]]): Push {
+  const fitting = updates.filter(({ update }) => update.length <= updateBytesMax)
+  return { worker: addressOf(updates[0].shard).worker, updates, messages: encodeUpdates(fitting) }
+}
+
+export class Session {
+  readonly #options: SessionOptions
+  readonly #handshake: Handshake
+  readonly #silence: Silence
+  readonly #answers = new Answers()
+  readonly #backlog = new Backlog()
+  readonly #gaps = new Gaps()
+  readonly #rootWatch = new RootWatch()
+  readonly #assembler = new Assembler()
+  readonly #startedMs: number
+  #state: 'greeting' | 'open' | 'closed' = 'greeting'
+  #seal: { readonly sealer: Sealer; readonly unsealer: Unsealer } | undefined
+  #effects: SessionEffect[]
+  /** Bytes that may still be given to the transport. */
+  #room = 0
+  #isPeerKnown = false
+  #rootAtMs = 0
+  #nextToken = 1
+  /** Tokens of our unanswered `have`, with the sync that asked for them. */
+  readonly #untold = new Map<
+    number,
+    { readonly round: number | undefined; readonly all: boolean; whole: boolean }
+  >()
+  #isAnswerWhole = true
+
+  /** Its first effects, the greeting, come with the first `tick`. */
+  constructor(options: SessionOptions, nowMs: number) {
+    const { role, replica, job, secret, random } = options
+    this.#options = options
+    const nonce = random.bytes(nonceBytes)
+    this.#handshake = new Handshake({ role, environment: replica.environment, job, secret, nonce })
+    this.#silence = new Silence(nowMs)
+    this.#startedMs = nowMs
+    this.#effects = [{ type: 'send', frame: this.#handshake.hello }]
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** True while pushes are dropped. */
+  get isBehind(): boolean {
+    return this.#backlog.size > 0
+  }
+
+  /** Time of the last frame. */
+  get heardMs(): number {
+    return this.#silence.heardMs
+  }
+
+  /** Takes a frame of the peer and keeps no reference to it. */
+  receive(frame: Uint8Array, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      this.#silence.heard(moment.nowMs)
+      if (this.#seal === undefined) return this.#greet(frame, moment.nowMs)
+      const message = this.#assembler.receive(this.#seal.unsealer.unseal(frame))
+      const decoded = message && decodeMessage(message)
+      if (decoded !== undefined) this.#hear(decoded, moment.nowMs)
+    })
+  }
+
+  /** Lets time pass, or says that the transport has drained. Safe at any rate. */
+  tick(moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      const { nowMs } = moment
+      if (this.#state === 'greeting') {
+        if (nowMs - this.#startedMs >= handshakeMaxMs) this.#close(closes.timeout)
+        return
+      }
+      const next = this.#silence.tick(nowMs)
+      if (next === 'ping') this.#say({ type: 'ping' })
+      if (next === 'give up') return this.#close(closes.timeout)
+      if (nowMs >= this.#rootAtMs && this.#room > 0) {
+        this.#scheduleRoot(nowMs)
+        this.#say({ type: 'root', digest: this.#options.replica.rootDigest() })
+      }
+    })
+  }
+
+  /** Tells the peer of own changes. */
+  push(push: Push, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state !== 'open' || !this.#isPeerKnown) return
+      if (this.#room <= 0 || this.#backlog.isBehind(push.worker)) return this.#backlog.drop(push.worker)
+      const pending = this.#answers.take(push.worker)
+      if (pending === undefined) for (const message of push.messages) this.#send(message)
+      else this.#answer(pending, push.updates)
+      for (const { shard, update } of push.updates) if (update.length > updateBytesMax) this.#leaveOut(shard)
+    })
+  }
+
+  /** Asks for everything the peer has now; `synced` answers. */
+  sync(round: number, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open') this.#show(undefined, round)
+    })
+  }
+
+  /** The updates of an `apply` were applied. */
+  applied(updates: readonly ShardUpdate[]): void {
+    for (const worker of workersOf(updates)) this.#gaps.heal(worker)
+  }
+
+  /** The updates of an `apply` were not applied: something before them is missing. */
+  gapped(updates: readonly ShardUpdate[], moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      for (const worker of workersOf(updates)) this.#gaps.note(worker, moment.nowMs)
+    })
+  }
+
+  /** The updates of an `apply` were refused: no sync that waits now is whole. */
+  refused(): void {
+    for (const untold of this.#untold.values()) untold.whole = false
+  }
+
+  /** Says goodbye; the link is to be closed when what waits was sent. */
+  leave(reason: string, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open') this.#say({ type: 'bye', reason })
+      this.#state = 'closed'
+    })
+  }
+
+  /** One line, for logs and tests. */
+  describe(): string {
+    const { sealer, unsealer } = this.#seal ?? {}
+    const frames = `${sealer?.count ?? 0} out, ${unsealer?.count ?? 0} in`
+    const waiting = `untold ${this.#untold.size}, answers ${this.#answers.size}, behind ${this.#backlog.size}, gaps ${this.#gaps.size}`
+    return `${this.#options.role} ${this.#state}: frames ${frames}, ${waiting}`
+  }
+
+  #during(moment: Moment, action: () => void): readonly SessionEffect[] {
+    if (this.#state === 'closed') return []
+    this.#room = this.#options.sendBufferBytesMax - moment.bufferedBytes
+    try {
+      action()
+      if (this.#state === 'open') this.#goOn(moment.nowMs)
+    } catch (error) {
+      if (!(error instanceof ContextStoreError) || error.code !== 'FRAME_REFUSED') throw error
+      this.#close(closes.frameRefused)
+    }
+    const effects = this.#effects
+    this.#effects = []
+    return effects
+  }
+
+  #greet(frame: Uint8Array, nowMs: number): void {
+    const step = this.#handshake.receive(frame)
+    if (step.type === 'close') return this.#close(step.close)
+    if (step.type === 'prove') {
+      this.#effects.push({ type: 'send', frame: step.proof })
+      return
+    }
+    this.#seal = step
+    this.#state = 'open'
+    this.#effects.push({ type: 'opened', peer: step.peer })
+    this.#scheduleRoot(nowMs)
+    this.#show(undefined)
+  }
+
+  #hear(message: Message, nowMs: number): void {
+    switch (message.type) {
+      case 'have':
+        return this.#hearHave(message)
+      case 'updates':
+        this.#effects.push({ type: 'apply', updates: message.updates })
+        return
+      case 'told':
+        return this.#hearTold(message.token, message.whole)
+      case 'root':
+        return this.#hearRoot(message.digest, nowMs)
+      case 'ask':
+        return this.#show(message.workers)
+      case 'ping':
+        return this.#say({ type: 'pong' })
+      case 'pong':
+        return
+      case 'bye':
+        return this.#close(closes.bye, true)
+    }
+  }
+
+  #hearHave(have: Have): void {
+    if (have.workers === undefined) this.#isPeerKnown = true
+    this.#backlog.heard(have)
+    const diverged = this.#answers.note(have, this.#options.replica.shards())
+    for (const shard of diverged) this.#effects.push({ type: 'diverged', shard })
+  }
+
+  #hearTold(token: number, whole: boolean): void {
+    const untold = this.#untold.get(token)
+    this.#untold.delete(token)
+    if (untold?.round === undefined) return
+    this.#effects.push({ type: 'synced', round: untold.round, whole: whole && untold.whole })
+  }
+
+  #hearRoot(digest: string, nowMs: number): void {
+    if (digest === this.#options.replica.rootDigest()) return this.#rootWatch.agree()
+    const isAnswerOnItsWay = [...this.#untold.values()].some(({ all }) => all)
+    if (!isAnswerOnItsWay && this.#rootWatch.differ(nowMs)) this.#show(undefined)
+  }
+
+  /** Does what has become possible. */
+  #goOn(nowMs: number): void {
+    const gaps = this.#gaps.takeDue(nowMs)
+    if (gaps.length > 0) this.#show(gaps)
+    while (this.#room > 0) {
+      const pending = this.#answers.take()
+      if (pending === undefined) break
+      this.#answer(pending, [])
+    }
+    for (const token of this.#answers.takeTokens()) {
+      this.#say({ type: 'told', token, whole: this.#isAnswerWhole })
+    }
+    if (this.#answers.size === 0) this.#isAnswerWhole = true
+    const hasDrained = this.#room >= this.#options.sendBufferBytesMax / 2
+    const behind = hasDrained ? this.#backlog.takeQuestion() : []
+    if (behind.length > 0) this.#say({ type: 'ask', workers: behind })
+  }
+
+  /** Sends our `have`. */
+  #show(workers: readonly string[] | undefined, round?: number): void {
+    const scope = workers && new Set(workers)
+    const all = [...this.#options.replica.shards()]
+    const shards = scope === undefined ? all : all.filter(({ shard }) => scope.has(addressOf(shard).worker))
+    const token = this.#nextToken++
+    this.#untold.set(token, { round, all: workers === undefined, whole: true })
+    this.#say({ type: 'have', token, workers, shards })
+  }
+
+  /** Sends what the peer lacks of one worker, and these updates of it, as one. */
+  #answer(pending: PeerClocks, pushed: readonly ShardUpdate[]): void {
+    const updates = pushed.filter(({ shard }) => !pending.has(shard))
+    for (const [shard, since] of pending) {
+      try {
+        const update = this.#options.replica.diff(shard, since)
+        if (update === undefined) continue
+        if (update.length <= updateBytesMax) updates.push({ shard, update })
+        else this.#leaveOut(shard)
+      } catch (cause) {
+        this.#leaveOut(shard, cause)
+      }
+    }
+    for (const message of encodeUpdates(updates)) this.#send(message)
+  }
+
+  #leaveOut(shard: ShardName, cause: unknown = new RangeError('its update is too long')): void {
+    this.#isAnswerWhole = false
+    this.#effects.push({ type: 'unsent', shard, cause })
+  }
+
+  #scheduleRoot(nowMs: number): void {
+    const { rootIntervalMs, random } = this.#options
+    this.#rootAtMs = nowMs + rootIntervalMs * (0.75 + random.fraction() / 2)
+  }
+
+  #say(message: Message): void {
+    this.#send(encodeMessage(message))
+  }
+
+  #send(message: Uint8Array): void {
+    const sealer = this.#seal?.sealer
+    if (sealer === undefined) return
+    for (const content of splitMessage(message)) {
+      const frame = sealer.seal(content)
+      this.#room -= frame.length
+      this.#effects.push({ type: 'send', frame })
+    }
+  }
+
+  #close(close: Close, theirs = false): void {
+    this.#state = 'closed'
+    this.#effects.push({ type: 'close', close, theirs })
+  }
+}
+
+function workersOf(updates: readonly ShardUpdate[]): Set<string> {
+  return new Set(updates.map(({ shard }) => addressOf(shard).worker))
+}

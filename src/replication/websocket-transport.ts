@@ -1,0 +1,216 @@
+/**
+ * WebSockets as transport: the only file that knows `ws`.
+ *
+ * Addresses are `ws://host:port`, `host:port` for short, or `ws+unix:<path of a socket>`. Frames are binary messages on the path `/cairn/1`. There is
+ * no compression, and requests that come from a browser (they bear an `Origin`) are refused: a page must not be able to reach a port of
+ * the computer it is shown on. Every listener is guarded, because an exception in one would end the process.
+ */
+import { chmod, lstat, rm } from 'node:fs/promises'
+import { type IncomingMessage, STATUS_CODES, createServer } from 'node:http'
+import { type AddressInfo, connect, isIPv6 } from 'node:net'
+import { hostname } from 'node:os'
+import type { Duplex } from 'node:stream'
+import { type RawData, WebSocket, WebSocketServer } from 'ws'
+import type { Time } from '../base/time.ts'
+import { ContextStoreError } from '../errors.ts'
+import { type Close, closes } from './closing.ts'
+import { frameBytesMax } from './frames.ts'
+import type { Accept, Link, LinkEvents, ListenAt, Listener, Transport } from './transport.ts'
+
+/** Path of every request. */
+export const websocketPath = '/cairn/1'
+/** Time that a connection may take until it is one, milliseconds. */
+const connectMaxMs = 5_000
+/** Time that a closing link may take to send what waits, milliseconds. */
+const closeMaxMs = 1_000
+const unixScheme = 'ws+unix:'
+
+const limits = {
+  maxPayload: frameBytesMax,
+  maxFragments: 64,
+  maxBufferedChunks: 4096,
+  perMessageDeflate: false,
+} as const
+
+/** Links over WebSockets. */
+export function websocketTransport(time: Time): Transport {
+  return {
+    dial: (address, accept) => dial(address, accept, time),
+    listen: (at, accept) => listen(at, accept, time),
+  }
+}
+
+function dial(address: string, accept: Accept, time: Time): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const options = { ...limits, handshakeTimeout: connectMaxMs, followRedirects: false }
+    const socketPath = address.startsWith(unixScheme) ? address.slice(unixScheme.length) : undefined
+    const socket =
+      socketPath === undefined
+        ? new WebSocket(urlOf(address), options)
+        : new WebSocket(`ws://localhost${websocketPath}`, {
+            ...options,
+            createConnection: () => connect(socketPath),
+          })
+    socket.once('error', reject)
+    socket.once('open', () => {
+      attach(socket, address, accept, time)
+      resolve()
+    })
+  })
+}
+
+function urlOf(address: string): string {
+  const url = new URL(address.includes('://') ? address : `ws://${address}`)
+  url.pathname = websocketPath
+  return url.href
+}
+
+async function listen(at: ListenAt, accept: Accept, time: Time): Promise<Listener> {
+  const sockets = new WebSocketServer({ ...limits, noServer: true })
+  const server = createServer(
+    { headersTimeout: connectMaxMs, requestTimeout: connectMaxMs },
+    (_, response) => {
+      response.writeHead(426, { connection: 'close' }).end()
+    },
+  )
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => socket.destroy())
+    const refusal = refusalOf(request)
+    if (refusal !== undefined) return refuse(socket, refusal)
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const { remoteAddress, remotePort } = request.socket
+      attach(
+        webSocket,
+        remoteAddress === undefined ? 'unix' : hostAndPort(remoteAddress, remotePort),
+        accept,
+        time,
+      )
+    })
+  })
+  sockets.on('wsClientError', (_, socket) => socket.destroy())
+  if ('path' in at) await removeStaleSocket(at.path)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => reject(cannotListen(at, cause)))
+    server.listen(at, resolve)
+  })
+  server.on('error', () => {})
+  if ('path' in at) await chmod(at.path, 0o600)
+  return {
+    addresses: ['path' in at ? `${unixScheme}${at.path}` : `ws://${boundAddress(server.address())}`],
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+        for (const socket of sockets.clients) socket.terminate()
+      }),
+  }
+}
+
+function refusalOf(request: IncomingMessage): number | undefined {
+  if (request.headers.origin !== undefined) return 403
+  return request.url === websocketPath ? undefined : 404
+}
+
+function refuse(socket: Duplex, status: number): void {
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+}
+
+/** Binds a WebSocket that is open to the link that `accept` takes. */
+function attach(socket: WebSocket, address: string, accept: Accept, time: Time): void {
+  const link = new WebSocketLink(socket, address, time)
+  link.bind(accept(link))
+}
+
+class WebSocketLink implements Link {
+  readonly address: string
+  readonly #socket: WebSocket
+  readonly #time: Time
+  #isClosing = false
+  #isDrainDue = false
+  #events: LinkEvents | undefined
+
+  constructor(socket: WebSocket, address: string, time: Time) {
+    this.#socket = socket
+    this.address = address
+    this.#time = time
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount
+  }
+
+  bind(events: LinkEvents): void {
+    this.#events = events
+    this.#socket.on('error', () => this.#socket.terminate())
+    this.#socket.on('message', (data: RawData, isBinary: boolean) => this.#receive(data, isBinary))
+    this.#socket.on('close', (code, reason) => {
+      this.#guarded(() => events.onClose({ code, reason: reason.toString() }))
+    })
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.#isClosing || this.#socket.readyState !== WebSocket.OPEN) return
+    this.#isDrainDue = true
+    this.#guarded(() => this.#socket.send(frame, { binary: true }, () => this.#drained()))
+  }
+
+  close({ code, reason }: Close): void {
+    if (this.#isClosing) return
+    this.#isClosing = true
+    this.#guarded(() => this.#socket.close(code, reason))
+    const timer = this.#time.after(closeMaxMs, () => this.#socket.terminate())
+    this.#socket.once('close', () => timer.cancel())
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#isClosing) return
+    if (isBinary) this.#guarded(() => this.#events?.onFrame(data as Buffer))
+    else this.close(closes.frameRefused)
+  }
+
+  #drained(): void {
+    if (!this.#isDrainDue || this.#socket.bufferedAmount > 0) return
+    this.#isDrainDue = false
+    this.#guarded(() => this.#events?.onDrain())
+  }
+
+  /** An exception in a listener of a socket would end the process; it ends the link instead. */
+  #guarded(action: () => void): void {
+    try {
+      action()
+    } catch {
+      this.#socket.terminate()
+    }
+  }
+}
+
+/** A path that nobody listens at may be taken; anything but a socket is not ours to remove. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined)
+  if (found === undefined) return
+  const isInUse = await new Promise<boolean>((resolve) => {
+    const probe = connect(path)
+    probe.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    probe.once('connect', () => probe.destroy())
+  })
+  if (found.isSocket() && !isInUse) await rm(path, { force: true })
+}
+
+/** Of a host that means all interfaces, peers are told the name of this computer. */
+function boundAddress(bound: string | AddressInfo | null): string {
+  if (bound === null || typeof bound === 'string') return String(bound)
+  const isEveryInterface = bound.address === '0.0.0.0' || bound.address === '::'
+  return hostAndPort(isEveryInterface ? hostname() : bound.address, bound.port)
+}
+
+function hostAndPort(host: string, port: number | undefined): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+function cannotListen(at: ListenAt, cause: Error): ContextStoreError {
+  const place = 'path' in at ? at.path : hostAndPort(at.host, at.port)
+  const hint = 'Choose another place, or port 0: then the system chooses.'
+  return new ContextStoreError('OPTION_INVALID', `Nothing can listen at ${place}: ${cause.message}.`, hint, {
+    cause,
+  })
+}

@@ -1,0 +1,136 @@
+/**
+ * The file system as snapshots use it: a small port, which `node:fs/promises` satisfies.
+ *
+ * Tests wrap it to fail, to stop or to lose a reply at any call. Nothing here locks, and nothing takes the
+ * listing of a directory for the truth: on a shared file system it may be a minute old.
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, open, readdir, realpath, rename, stat, unlink } from 'node:fs/promises'
+
+export interface FileFacts {
+  readonly size: number
+  isFile(): boolean
+  isDirectory(): boolean
+}
+
+/** One open file. Both `sync` and `close` may report that earlier writes were lost: callers check both. */
+export interface OpenFile {
+  /** May read less than asked; 0 at the end. */
+  read(
+    into: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>
+  /** May write less than asked. */
+  write(
+    from: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesWritten: number }>
+  sync(): Promise<void>
+  close(): Promise<void>
+  stat(): Promise<FileFacts>
+}
+
+/** Every call rejects with the system's error, which has a `code` like `ENOSPC`. */
+export interface FileSystem {
+  /**
+   * `r` opens a file or directory for reading; `wx` creates a file and fails with `EEXIST` where there is
+   * one.
+   */
+  open(path: string, flags: 'r' | 'wx'): Promise<OpenFile>
+  /** Replaces what is there, atomically for readers. */
+  rename(from: string, to: string): Promise<void>
+  unlink(path: string): Promise<void>
+  /** Names in a directory: a hint, which may be out of date. */
+  readdir(path: string): Promise<string[]>
+  stat(path: string): Promise<FileFacts>
+  realpath(path: string): Promise<string>
+  /** Creates a directory and those above it; no error where it exists. */
+  mkdir(path: string): Promise<void>
+}
+
+/** The computer's own. */
+export const nodeFileSystem: FileSystem = {
+  open: (path, flags) => open(path, flags),
+  rename,
+  unlink,
+  readdir: (path) => readdir(path),
+  stat: (path) => stat(path),
+  realpath: (path) => realpath(path),
+  mkdir: async (path) => {
+    await mkdir(path, { recursive: true })
+  },
+}
+
+const chunkBytes = 1024 * 1024
+
+/** Reads `length` bytes at `position`; fewer come back where the file ends early. */
+export async function readRange(file: OpenFile, position: number, length: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafe(length)
+  let done = 0
+  while (done < length) {
+    const { bytesRead } = await file.read(bytes, done, length - done, position + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return bytes.subarray(0, done)
+}
+
+/**
+ * Every byte from `from` to before `to`, in pieces that are valid until the next one is asked for. Ends early
+ * where the file does.
+ */
+export async function* readChunks(file: OpenFile, from: number, to: number): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(to - from, 0)))
+  for (let position = from; position < to;) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, to - position), position)
+    if (bytesRead === 0) return
+    yield buffer.subarray(0, bytesRead)
+    position += bytesRead
+  }
+}
+
+/** Size and SHA-256 of a file, as `sha256sum` shows it. */
+export interface FileHash {
+  readonly bytes: number
+  readonly sha256: string
+}
+
+/** Reads a file from beginning to end. Cost: about 1 s for 1.5 GB that are in memory. */
+export async function hashFile(fileSystem: FileSystem, path: string): Promise<FileHash> {
+  const file = await fileSystem.open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    const hash = createHash('sha256')
+    let bytes = 0
+    for await (const chunk of readChunks(file, 0, size)) {
+      hash.update(chunk)
+      bytes += chunk.length
+    }
+    return { bytes, sha256: hash.digest('hex') }
+  } finally {
+    await file.close()
+  }
+}
+
+/** `ENOSPC` and its like; `undefined` for anything that is no error of the system. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
+  return /^E[A-Z0-9]+$/.test(error.code) ? error.code : undefined
+}
+
+/**
+ * Removes a file that nobody shall see. Failing is no news: whoever calls has something worse, or nothing, to
+ * tell.
+ */
+export async function removeQuietly(fileSystem: FileSystem, path: string): Promise<boolean> {
+  try {
+    await fileSystem.unlink(path)
+    return true
+  } catch {
+    return false
+  }
+}

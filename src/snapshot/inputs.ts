@@ -1,0 +1,165 @@
+/**
+ * What merging and reading take: snapshot files, and checkpoint directories, which stand for the newest whole
+ * generation of each of their environments. Here they become open files, with a report of what could not be
+ * used.
+ */
+import { basename, dirname, join } from 'node:path'
+import { ContextStoreError } from '../errors.ts'
+import type { FileSystem } from './file-system.ts'
+import { findCheckpoints, skippedBy, type SkippedFile } from './restore.ts'
+import { parseManifestFileName, parseSnapshotFileName } from './generations.ts'
+import { openSnapshotFile, SnapshotFile } from './snapshot-file.ts'
+
+/** Descriptors in use at a time, whatever the number of files: far below the usual limit of a process. */
+export const openFilesMax = 64
+const openingMax = 16
+
+/**
+ * Opened snapshots, each file once, however often and under whatever name it was given. Made by `openInputs`.
+ */
+export class SnapshotInputs implements AsyncDisposable {
+  readonly files: readonly SnapshotFile[]
+  /** Inputs, or files in a directory, that could not be used. */
+  readonly skipped: readonly SkippedFile[]
+  readonly #named: NamedInputs
+  readonly #pool: DescriptorPool
+
+  constructor(files: readonly SnapshotFile[], named: NamedInputs, pool: DescriptorPool) {
+    this.files = files
+    this.skipped = named.skipped
+    this.#named = named
+    this.#pool = pool
+  }
+
+  /** Says that `file` is about to be read: it may take a descriptor, and another gives its own back. */
+  async use(file: SnapshotFile): Promise<void> {
+    await this.#pool.use(file)
+  }
+
+  /**
+   * True where writing to `path` would change an input, damaged ones and older generations in a directory
+   * included.
+   */
+  async includes(path: string, fileSystem: FileSystem): Promise<boolean> {
+    const real = await realPathOf(path, fileSystem)
+    if (this.#named.files.has(real)) return true
+    const ours = parseSnapshotFileName(basename(real)) ?? parseManifestFileName(basename(real))
+    return ours !== undefined && this.#named.directories.has(dirname(real))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.files.map((file) => file.close()))
+  }
+}
+
+/**
+ * Opens files, and what directories hold. Whatever is missing or damaged is in `skipped`. Where nothing at
+ * all can be opened, throws the code of what was wrong first: `SNAPSHOT_MISSING`, `SNAPSHOT_DAMAGED` or
+ * `FORMAT_NEWER`.
+ */
+export async function openInputs(inputs: readonly string[], fileSystem: FileSystem): Promise<SnapshotInputs> {
+  const named = await nameInputs(inputs, fileSystem)
+  const pool = new DescriptorPool()
+  const files: SnapshotFile[] = []
+  const waiting = [...named.files.values()]
+  while (waiting.length > 0) {
+    const opening = waiting.splice(0, openingMax).map((path) => openOrSkip(path, fileSystem))
+    for (const opened of await Promise.all(opening)) {
+      if (opened instanceof SnapshotFile) {
+        files.push(opened)
+        await pool.use(opened)
+      } else named.skipped.push(opened)
+    }
+  }
+  if (files.length === 0) throw unusableInputs(named.skipped)
+  return new SnapshotInputs(files, named, pool)
+}
+
+async function openOrSkip(path: string, fileSystem: FileSystem): Promise<SnapshotFile | SkippedFile> {
+  try {
+    return await openSnapshotFile(path, { fileSystem })
+  } catch (error) {
+    return skippedBy(path, error)
+  }
+}
+
+/** The error for inputs that were passed over and must not be. */
+export function unusableInputs(skipped: readonly SkippedFile[]): ContextStoreError {
+  const [first] = skipped
+  const hint = 'Check the paths, and take other copies of what is damaged.'
+  if (first === undefined) return new ContextStoreError('SNAPSHOT_MISSING', 'There is no snapshot.', hint)
+  const rest = skipped.length === 1 ? '' : ` (and ${skipped.length - 1} more)`
+  return new ContextStoreError(first.code, `Inputs cannot be used: ${first.reason}${rest}`, hint)
+}
+
+interface NamedInputs {
+  /** Real path to the path it was named by. */
+  readonly files: ReadonlyMap<string, string>
+  /** Real paths. */
+  readonly directories: ReadonlySet<string>
+  readonly skipped: SkippedFile[]
+}
+
+async function nameInputs(inputs: readonly string[], fileSystem: FileSystem): Promise<NamedInputs> {
+  const files = new Map<string, string>()
+  const directories = new Set<string>()
+  const skipped: SkippedFile[] = []
+  for (const input of inputs) {
+    const facts = await fileSystem.stat(input).catch(() => undefined)
+    const isDirectory = facts?.isDirectory() === true
+    if (isDirectory) directories.add(await realPathOf(input, fileSystem))
+    for (const path of isDirectory ? await newestIn(input, skipped, fileSystem) : [input]) {
+      files.set(await realPathOf(path, fileSystem), path)
+    }
+  }
+  return { files, directories, skipped }
+}
+
+async function newestIn(
+  directory: string,
+  skipped: SkippedFile[],
+  fileSystem: FileSystem,
+): Promise<string[]> {
+  try {
+    const found = await findCheckpoints(directory, { fileSystem })
+    skipped.push(...found.skipped)
+    if (found.checkpoints.length === 0 && found.skipped.length === 0) {
+      skipped.push({
+        path: directory,
+        code: 'SNAPSHOT_MISSING',
+        reason: `There is no checkpoint in "${directory}".`,
+      })
+    }
+    return found.checkpoints.map(({ path }) => path)
+  } catch (error) {
+    skipped.push(skippedBy(directory, error))
+    return []
+  }
+}
+
+/** Also of a file that does not exist, in a directory that does. */
+async function realPathOf(path: string, fileSystem: FileSystem): Promise<string> {
+  try {
+    return await fileSystem.realpath(path)
+  } catch {
+    const directory = await fileSystem.realpath(dirname(path)).catch(() => dirname(path))
+    return join(directory, basename(path))
+  }
+}
+
+/**
+ * Closes the file that was not read for the longest time when there are too many. Room is left for those
+ * being opened.
+ */
+class DescriptorPool {
+  readonly #recent = new Set<SnapshotFile>()
+
+  async use(file: SnapshotFile): Promise<void> {
+    this.#recent.delete(file)
+    this.#recent.add(file)
+    const [oldest] = this.#recent
+    if (oldest === undefined || this.#recent.size <= openFilesMax - openingMax) return
+    this.#recent.delete(oldest)
+    await oldest.close()
+  }
+}

@@ -1,0 +1,313 @@
+/**
+ * Finding and reading checkpoints: of every environment the newest generation that is whole, else the one
+ * before, and a report of what was passed over and why.
+ *
+ * The listing of a directory is a hint: it tells which environments there are. Which generations an
+ * environment has, its own manifest says, and manifests name each other's newest ones. A file is used only
+ * after every byte of it was read and its hash found right.
+ */
+import { basename, join } from 'node:path'
+import { ContextStoreError, type ErrorCode } from '../errors.ts'
+import type { ShardName } from '../model/shard.ts'
+import type { Update } from '../model/update.ts'
+import { nodeFileSystem, type FileSystem } from './file-system.ts'
+import { cellsOfSections, damaged } from './format.ts'
+import {
+  manifestFileName,
+  parseManifestFileName,
+  parseSnapshotFileName,
+  readEnvironmentManifest,
+  snapshotFileName,
+  type EnvironmentManifest,
+  type Generation,
+} from './generations.ts'
+import { openSnapshotFile } from './snapshot-file.ts'
+
+/** A generation that is whole. */
+export interface FoundCheckpoint {
+  readonly environment: string
+  readonly generation: number
+  readonly path: string
+  readonly bytes: number
+  /** Empty where there is none. */
+  readonly tag: string
+  readonly job: string
+  readonly shards: number
+  /** Live cells of all shards. */
+  readonly cells: number
+  /** Milliseconds since 1970; `undefined` where the environment's manifest does not know the file. */
+  readonly created: number | undefined
+}
+
+/** A file that was passed over. */
+export interface SkippedFile {
+  readonly path: string
+  readonly code: ErrorCode
+  /** A sentence. */
+  readonly reason: string
+}
+
+export interface FoundCheckpoints {
+  /** One an environment, by its id. */
+  readonly checkpoints: readonly FoundCheckpoint[]
+  readonly skipped: readonly SkippedFile[]
+  /** Environments of which nothing could be used. */
+  readonly lost: readonly string[]
+}
+
+export interface FindOptions {
+  /** Only generations with this tag. @default all */
+  readonly tag?: string
+  /** @default the computer's own */
+  readonly fileSystem?: FileSystem
+}
+
+export interface RestoreOptions extends FindOptions {
+  /** Which shards to read. @default all */
+  readonly shards?: (shard: ShardName) => boolean
+}
+
+/** One shard's state, as one file has it. */
+export interface RestoredShard {
+  readonly shard: ShardName
+  readonly update: Update
+  /** The file it came from. */
+  readonly file: string
+}
+
+/**
+ * The states of the shards, to be applied in any order; iterated once. A shard comes more than once where several
+ * environments hold it. The report is complete when the iteration ended: a file that fails on the way is replaced
+ * by the generation before, from its beginning, which does no harm.
+ */
+export interface Restoration extends AsyncIterable<RestoredShard> {
+  /** Files in use, one an environment. */
+  readonly files: readonly FoundCheckpoint[]
+  readonly skipped: readonly SkippedFile[]
+  /** Environments of which nothing could be used. */
+  readonly lost: readonly string[]
+}
+
+/**
+ * Finds the newest whole generation of every environment. Cost: reads each of these files once.
+ *
+ * Nothing there is an empty result; only a directory that does not exist, or cannot be read, throws:
+ * `SNAPSHOT_MISSING`.
+ */
+export async function findCheckpoints(
+  directory: string,
+  options: FindOptions = {},
+): Promise<FoundCheckpoints> {
+  const search = await beginSearch(directory, options)
+  const checkpoints: FoundCheckpoint[] = []
+  const lost: string[] = []
+  for (const environment of search.environments()) {
+    const found = await search.next(environment)
+    if (found === undefined) lost.push(environment)
+    else checkpoints.push(found)
+  }
+  return { checkpoints, skipped: search.skipped, lost }
+}
+
+/**
+ * Opens what `findCheckpoints` finds for reading. Memory: one section. Iterate once.
+ *
+ * Throws `SNAPSHOT_MISSING` where there is no checkpoint (with this tag), `SNAPSHOT_DAMAGED` where there are
+ * some and none is whole. The iteration throws `SNAPSHOT_DAMAGED` where a file fails on the way and its
+ * environment has no other.
+ */
+export async function restoreCheckpoint(
+  directory: string,
+  options: RestoreOptions = {},
+): Promise<Restoration> {
+  const search = await beginSearch(directory, options)
+  const files: FoundCheckpoint[] = []
+  const lost: string[] = []
+  for (const environment of search.environments()) {
+    const found = await search.next(environment)
+    if (found === undefined) lost.push(environment)
+    else files.push(found)
+  }
+  if (files.length === 0) throw nothingToRestore(directory, search.skipped, options.tag)
+  const sections = readAll(search, files, options)
+  return { files, skipped: search.skipped, lost, [Symbol.asyncIterator]: () => sections }
+}
+
+/** Replaces in `files` what fails. */
+async function* readAll(
+  search: Search,
+  files: FoundCheckpoint[],
+  options: RestoreOptions,
+): AsyncGenerator<RestoredShard> {
+  for (const [i, first] of files.entries()) {
+    for (let file = first; ;) {
+      try {
+        yield* readShards(file.path, options)
+        break
+      } catch (error) {
+        search.skipped.push(skippedBy(file.path, error))
+        const earlier = await search.next(file.environment)
+        if (earlier === undefined) throw error
+        files[i] = file = earlier
+      }
+    }
+  }
+}
+
+async function* readShards(path: string, options: RestoreOptions): AsyncGenerator<RestoredShard> {
+  await using file = await openSnapshotFile(path, options)
+  for (const section of file.sections) {
+    if (options.shards !== undefined && !options.shards(section.shard)) continue
+    yield { shard: section.shard, update: await file.read(section), file: path }
+  }
+}
+
+function nothingToRestore(
+  directory: string,
+  skipped: readonly SkippedFile[],
+  tag: string | undefined,
+): ContextStoreError {
+  const tagged = tag === undefined ? '' : ` tagged "${tag}"`
+  const [first] = skipped
+  if (first === undefined) return missing(`There is no checkpoint${tagged} in "${directory}".`)
+  const rest = skipped.length === 1 ? '' : ` (and ${skipped.length - 1} more)`
+  return damaged(directory, `no checkpoint${tagged} in it is whole: ${first.reason}${rest}`)
+}
+
+function missing(sentence: string, cause?: unknown): ContextStoreError {
+  const hint = 'Check the path and the tag; on a shared file system new files may take a minute to appear.'
+  return new ContextStoreError('SNAPSHOT_MISSING', sentence, hint, cause === undefined ? {} : { cause })
+}
+
+/** Everything that might be there, tried from the newest to the oldest. */
+class Search {
+  readonly skipped: SkippedFile[] = []
+  readonly #directory: string
+  readonly #fileSystem: FileSystem
+  readonly #tag: string | undefined
+  /** Environment to generation to what its manifest says; `undefined` for one that is only heard of. */
+  readonly #candidates = new Map<string, Map<number, Generation | undefined>>()
+  readonly #tried = new Set<string>()
+
+  constructor(directory: string, options: FindOptions) {
+    this.#directory = directory
+    this.#fileSystem = options.fileSystem ?? nodeFileSystem
+    this.#tag = options.tag
+  }
+
+  /** In order of their ids. */
+  environments(): string[] {
+    return [...this.#candidates.keys()].sort()
+  }
+
+  /** Takes in the names of a listing, and all that manifests tell, of other environments too. */
+  async begin(): Promise<void> {
+    const names = await this.#fileSystem.readdir(this.#directory).catch((cause: unknown) => {
+      throw missing(`There is no directory "${this.#directory}" that can be read.`, cause)
+    })
+    for (const name of names) {
+      const snapshot = parseSnapshotFileName(name)
+      const environment = snapshot?.environment ?? parseManifestFileName(name)
+      if (environment !== undefined) this.#hear(environment, snapshot?.generation)
+    }
+    // Those that a manifest adds are visited too, since a map is iterated to its end.
+    for (const environment of this.#candidates.keys()) {
+      const manifest = await this.#readManifest(environment)
+      for (const [other, generation] of manifest?.others ?? []) this.#hear(other, generation)
+    }
+  }
+
+  /**
+   * The newest whole generation of an environment that was not tried before; `undefined` when there are no
+   * more.
+   */
+  async next(environment: string): Promise<FoundCheckpoint | undefined> {
+    for (;;) {
+      const generation = this.#newestUntried(environment)
+      if (generation === undefined) {
+        // Its writer may have gone on, and deleted what we looked for, since the manifest was read.
+        await this.#readManifest(environment)
+        if (this.#newestUntried(environment) === undefined) return undefined
+        continue
+      }
+      const file = snapshotFileName(environment, generation)
+      this.#tried.add(file)
+      const path = join(this.#directory, file)
+      try {
+        const found = await this.#examine(path, this.#candidates.get(environment)?.get(generation))
+        if (found !== undefined) return found
+      } catch (error) {
+        this.skipped.push(skippedBy(path, error))
+      }
+    }
+  }
+
+  #hear(environment: string, generation?: number, listed?: Generation): void {
+    let generations = this.#candidates.get(environment)
+    if (generations === undefined) this.#candidates.set(environment, (generations = new Map()))
+    if (generation !== undefined) generations.set(generation, listed ?? generations.get(generation))
+  }
+
+  async #readManifest(environment: string): Promise<EnvironmentManifest | undefined> {
+    try {
+      const manifest = await readEnvironmentManifest(this.#directory, environment, this.#fileSystem)
+      for (const listed of manifest?.generations ?? []) this.#hear(environment, listed.generation, listed)
+      return manifest
+    } catch (error) {
+      const path = join(this.#directory, manifestFileName(environment))
+      if (!this.skipped.some((skipped) => skipped.path === path)) this.skipped.push(skippedBy(path, error))
+      return undefined
+    }
+  }
+
+  #newestUntried(environment: string): number | undefined {
+    let newest: number | undefined
+    for (const [generation, listed] of this.#candidates.get(environment) ?? []) {
+      const wanted = this.#tag === undefined || listed === undefined || listed.tag === this.#tag
+      const tried = this.#tried.has(snapshotFileName(environment, generation))
+      if (wanted && !tried && (newest === undefined || generation > newest)) newest = generation
+    }
+    return newest
+  }
+
+  /**
+   * `undefined` for a file without the wanted tag. Throws for one that is not whole, or not the one that the
+   * manifest means.
+   */
+  async #examine(path: string, listed: Generation | undefined): Promise<FoundCheckpoint | undefined> {
+    await using file = await openSnapshotFile(path, { fileSystem: this.#fileSystem })
+    const { environment, generation, tag, job } = file.manifest
+    if (snapshotFileName(environment, generation) !== basename(path))
+      throw damaged(path, 'it bears the name of another snapshot')
+    if (this.#tag !== undefined && tag !== this.#tag) return undefined
+    const sha256 = await file.verifyBytes()
+    if (listed !== undefined && listed.sha256 !== sha256)
+      throw damaged(path, 'it is not the file that was committed')
+    return {
+      environment,
+      generation,
+      path,
+      bytes: file.bytes,
+      tag,
+      job,
+      shards: file.sections.length,
+      cells: cellsOfSections(file.sections),
+      created: listed?.created,
+    }
+  }
+}
+
+async function beginSearch(directory: string, options: FindOptions): Promise<Search> {
+  const search = new Search(directory, options)
+  await search.begin()
+  return search
+}
+
+/**
+ * The report of a file that was passed over. Throws what is a bug of ours rather than something wrong with
+ * the file.
+ */
+export function skippedBy(path: string, error: unknown): SkippedFile {
+  if (!(error instanceof ContextStoreError)) throw error
+  return { path, code: error.code, reason: error.message }
+}

@@ -3,7 +3,7 @@
  * so that an own call is visible at once.
  */
 import { ContextStoreError } from './errors.ts'
-import type { Environment } from './environment.ts'
+import type { Core } from './core.ts'
 import { cellKind, indexKey } from './model/cell.ts'
 import { foldCounter, foldOnce } from './model/fold/counter.ts'
 import { foldProgress } from './model/fold/progress.ts'
@@ -14,24 +14,14 @@ import { encodeKey, encodePrefix, prefixEnd, type Key, type KeyElement } from '.
 import type { Summary } from './model/summary.ts'
 import { Draft, type Writer } from './writer.ts'
 
-/** What an aggregate needs of its store. */
-export interface AggregateStore {
-  readonly environment: Environment
-  readonly writer: Writer
-  /** Throws `STORE_CLOSED` on a closed store. */
-  checkOpen(): void
-  /** Something was coalesced: it is to be settled in time. */
-  settleSoon(): void
-}
-
 /** A named sum that every worker may add to, exact in spite of retries where amounts carry an id. */
 export class Counter {
   readonly name: string
-  readonly #store: AggregateStore
+  readonly #core: Core
 
-  constructor(store: AggregateStore, name: string) {
+  constructor(core: Core, name: string) {
     checkName('counter', name)
-    this.#store = store
+    this.#core = core
     this.name = name
   }
 
@@ -42,17 +32,17 @@ export class Counter {
    * amount of an id counts. Throws `NUMBER_INVALID`.
    */
   add(amount = 1, options: { readonly once?: string | number } = {}): void {
-    this.#store.checkOpen()
+    this.#core.checkOpen()
     if (!Number.isSafeInteger(amount))
       throw invalidNumber(`The counter "${this.name}" takes safe integers, this is ${amount}.`)
     if (options.once === undefined) {
-      this.#store.writer.count(this.name, amount)
-      this.#store.settleSoon()
+      this.#core.writer.count(this.name, amount)
+      this.#core.settleSoon()
       return
     }
     const draft = new Draft()
-    this.#store.writer.once(draft, this.name, options.once, amount)
-    this.#store.writer.commit(draft)
+    this.#core.writer.once(draft, this.name, options.once, amount)
+    this.#core.writer.commit(draft)
   }
 
   /** The sum over all workers, as far as known here. Cost: one cell an incarnation and once-id. */
@@ -61,12 +51,12 @@ export class Counter {
     return (
       increments -
       decrements +
-      foldOnce(cellsBelow(this.#store, cellKind.once, [this.name]), this.#store.environment.roster)
+      foldOnce(cellsBelow(this.#core, cellKind.once, [this.name]), this.#core.environment.roster)
     )
   }
 
   #totals(): { increments: number; decrements: number } {
-    const { environment, writer } = this.#store
+    const { environment, writer } = this.#core
     const own = writer.counters.get(this.name) ?? { increments: 0, decrements: 0 }
     const cells = environment.storage.cells(indexKey(cellKind.counter, encodeKey([this.name])))
     const others = foldCounter(withoutRunning(cells, writer), environment.roster)
@@ -79,33 +69,33 @@ export class Progress {
   readonly step: string
   /** How many items there are in all, ids 0 to `total - 1`; `undefined` if nobody said. */
   readonly total: number | undefined
-  readonly #store: AggregateStore
+  readonly #core: Core
 
-  constructor(store: AggregateStore, step: string, options: { readonly total?: number } = {}) {
+  constructor(core: Core, step: string, options: { readonly total?: number } = {}) {
     checkName('step', step)
     if (options.total !== undefined) checkId(options.total)
-    this.#store = store
+    this.#core = core
     this.step = step
     this.total = options.total
   }
 
   /** Marks an item, or several, as done. In memory at once, a cell at the next flush. Throws `NUMBER_INVALID`, and then marks none. */
   done(ids: number | Iterable<number>): void {
-    this.#store.checkOpen()
+    this.#core.checkOpen()
     const list = typeof ids === 'number' ? [ids] : [...ids]
     list.forEach(checkId)
-    for (const id of list) this.#store.writer.done(this.step, id, id)
-    this.#store.settleSoon()
+    for (const id of list) this.#core.writer.done(this.step, id, id)
+    this.#core.settleSoon()
   }
 
   /** Marks items `first` to `last`, both included. Cost: O(blocks of 65,536). */
   doneRange(first: number, last: number): void {
-    this.#store.checkOpen()
+    this.#core.checkOpen()
     checkId(first)
     checkId(last)
     if (last < first) throw invalidNumber(`The range ${first} to ${last} is empty.`)
-    this.#store.writer.done(this.step, first, last)
-    this.#store.settleSoon()
+    this.#core.writer.done(this.step, first, last)
+    this.#core.settleSoon()
   }
 
   has(id: number): boolean {
@@ -148,8 +138,8 @@ export class Progress {
   }
 
   #blocks(prefix: Key): Map<number, IdSet> {
-    const { environment, writer } = this.#store
-    const blocks = foldProgress(cellsBelow(this.#store, cellKind.progress, prefix), environment.roster)
+    const { environment, writer } = this.#core
+    const blocks = foldProgress(cellsBelow(this.#core, cellKind.progress, prefix), environment.roster)
     for (const [block, own] of writer.progress.get(this.step) ?? []) {
       const done = blocks.get(block)
       if (done === undefined) blocks.set(block, own.clone())
@@ -163,12 +153,12 @@ export class Progress {
 export class Statistic {
   readonly name: string
   readonly scope: Key
-  readonly #store: AggregateStore
+  readonly #core: Core
 
-  constructor(store: AggregateStore, name: string, scope: Key) {
+  constructor(core: Core, name: string, scope: Key) {
     checkName('statistic', name)
     encodeKey([name, ...scope])
-    this.#store = store
+    this.#core = core
     this.name = name
     this.scope = scope
   }
@@ -178,16 +168,16 @@ export class Statistic {
    * the store is closed, which writes them as partial. Throws `NUMBER_INVALID`.
    */
   observe(x: number): void {
-    this.#store.checkOpen()
+    this.#core.checkOpen()
     if (!Number.isFinite(x))
       throw invalidNumber(`The statistic "${this.name}" takes finite numbers, this is ${x}.`)
     try {
-      if (this.scope.length > 0) this.#store.writer.observeScope([this.name, ...this.scope], x)
-      else this.#store.writer.observe(this.name, x)
+      if (this.scope.length > 0) this.#core.writer.observeScope([this.name, ...this.scope], x)
+      else this.#core.writer.observe(this.name, x)
     } catch (cause) {
       throw invalidNumber(`The statistic "${this.name}" cannot take ${x}.`, cause)
     }
-    if (this.scope.length === 0) this.#store.settleSoon()
+    if (this.scope.length === 0) this.#core.settleSoon()
   }
 
   /**
@@ -195,17 +185,17 @@ export class Statistic {
    * this does nothing.
    */
   done(): void {
-    this.#store.checkOpen()
+    this.#core.checkOpen()
     if (this.scope.length === 0) return
     const draft = new Draft()
-    this.#store.writer.completeScope(draft, [this.name, ...this.scope])
-    this.#store.writer.commit(draft)
+    this.#core.writer.completeScope(draft, [this.name, ...this.scope])
+    this.#core.writer.commit(draft)
   }
 
   /** The summary over all workers and all scopes, or of this scope, as far as known here. */
   summary(): Summary {
-    const { environment, writer } = this.#store
-    const cells = [...cellsBelow(this.#store, cellKind.statistic, [this.name, ...this.scope])]
+    const { environment, writer } = this.#core
+    const cells = [...cellsBelow(this.#core, cellKind.statistic, [this.name, ...this.scope])]
     const own = this.scope.length === 0 ? writer.statistics.get(this.name) : undefined
     const settled = own === undefined ? cells : cells.filter((cell) => !isRunning(cell, writer, this.name))
     const folded = foldStatistic(settled, environment.roster)
@@ -219,9 +209,9 @@ export function scopeOf(scope: KeyElement | Key | undefined): Key {
   return Array.isArray(scope) ? (scope as Key) : [scope as KeyElement]
 }
 
-function* cellsBelow(store: AggregateStore, kind: number, prefix: Key): Iterable<PlacedCell> {
+function* cellsBelow(core: Core, kind: number, prefix: Key): Iterable<PlacedCell> {
   const start = indexKey(kind, encodePrefix(prefix))
-  for (const { cells } of store.environment.storage.scan(start, prefixEnd(start))) yield* cells
+  for (const { cells } of core.environment.storage.scan(start, prefixEnd(start))) yield* cells
 }
 
 /** The cell that this writer's memory is the newer form of. */

@@ -6,6 +6,7 @@ import { systemTime, type Time } from './base/time.ts'
 import { silentLog, type Log } from './base/log.ts'
 import { ContextStoreError } from './errors.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
+import type { Resolve } from './registers.ts'
 
 /** How a store is opened. Everything is optional: `openStore()` is a store in memory, alone. */
 export interface StoreOptions {
@@ -18,6 +19,11 @@ export interface StoreOptions {
   readonly worker?: string
   /** In which part of the worker's context a key lives: `byRange`, `byElement`, `byHash`. More parts = smaller shards, more of them. @default one part */
   readonly shardBy?: ShardBy
+  /**
+   * What `get` shows of a key that several workers wrote without seeing each other: the newest, or a function of the candidates, newest first, which must
+   * depend on nothing else. All candidates stay until somebody who saw them writes. @default 'newest'
+   */
+  readonly resolve?: Resolve
   /** Which job this is; peers of other jobs are not talked to. @default SLURM_JOB_ID, else `local` */
   readonly job?: string
   /** How often the scheduler restarted the job. @default SLURM_RESTART_COUNT, else 0 */
@@ -62,6 +68,7 @@ export interface CompleteOptions {
   readonly worker: string
   readonly host: string
   readonly shardBy: ShardBy
+  readonly resolve: Resolve
   readonly job: string
   readonly restartCount: number
   readonly network: NetworkOptions | undefined
@@ -103,6 +110,7 @@ export function completeOptions(options: StoreOptions): CompleteOptions {
     worker: checkWorkerName(options.worker ?? host.replace(/^[^A-Za-z0-9]+/, '').slice(0, 128)),
     host,
     shardBy: options.shardBy ?? byWorker,
+    resolve: options.resolve ?? 'newest',
     job,
     restartCount,
     network: networkOptions(options),

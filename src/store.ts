@@ -4,56 +4,22 @@
  * Writes are visible when the call returns and durable when `flush` resolves. Reads are synchronous and fold all followed shards. Errors of
  * use are thrown at the call, errors of durability at `flush`; nothing else of ours reaches the user's process.
  */
-import { Counter, Progress, scopeOf, Statistic, type AggregateStore } from './aggregates.ts'
+import { Counter, Progress, scopeOf, Statistic } from './aggregates.ts'
 import type { Timer } from './base/time.ts'
 import type { ContextStore } from './context-store.ts'
-import { Environment } from './environment.ts'
+import type { Core } from './core.ts'
+import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
-import { cellKind, indexKey } from './model/cell.ts'
-import { foldRegister, versionOf, type Candidate } from './model/fold/register.ts'
-import type { PlacedCell } from './model/fold/roster.ts'
-import { decodeKey, encodeKey, encodePrefix, prefixEnd, type Key, type KeyElement } from './model/key.ts'
+import type { Key, KeyElement } from './model/key.ts'
 import { checkWorkerName } from './model/shard.ts'
-import { isFarAhead, stampMs, type Stamp } from './model/stamp.ts'
 import type { Value } from './model/value.ts'
 import type { CompleteOptions } from './options.ts'
 import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
+import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
 import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { softwareVersion } from './version.ts'
 import { Draft, Writer } from './writer.ts'
-
-/** What is known of a key. */
-export interface Entry {
-  readonly key: Key
-  readonly value: Value
-  /** Hybrid logical clock reading: milliseconds * 1024 + counter. */
-  readonly stamp: Stamp
-  /** When it was written, by its writer's clock. */
-  readonly time: Date
-  readonly worker: string
-  readonly incarnation: number
-  /** Opaque; changes whenever anything about the key does, conflicts included. */
-  readonly version: string
-  /** Values written by others who had not seen this one, newest first; `value` is `undefined` where it is a deletion. */
-  readonly conflicts: readonly Conflict[]
-  /** The writer's clock was more than 60 s ahead. */
-  readonly farAhead: boolean
-}
-
-/** A value that was written without seeing the winner, nor seen by it. */
-export interface Conflict {
-  readonly value: Value | undefined
-  readonly stamp: Stamp
-  readonly worker: string
-  readonly incarnation: number
-}
-
-/** What may be done in a batch. */
-export interface Transaction {
-  set(key: Key, value: Value): void
-  delete(key: Key): void
-}
 
 /** How a store is doing. */
 export interface Health {
@@ -101,19 +67,21 @@ export class Store implements ContextStore {
   readonly worker: string
   readonly #shared: Shared
   readonly #writer: Writer
-  readonly #aggregates: AggregateStore
+  readonly #core: Core
+  readonly #registers: Registers
 
   /** @internal Use `openStore`, or `as` for another worker of the same environment. */
   constructor(shared: Shared, worker: string) {
     this.worker = checkWorkerName(worker)
     this.#shared = shared
     this.#writer = writerOf(shared, worker)
-    this.#aggregates = {
+    this.#core = {
       environment: shared.environment,
       writer: this.#writer,
       checkOpen: () => this.#checkOpen(),
       settleSoon: () => this.#settleSoon(),
     }
+    this.#registers = new Registers(this.#core, shared.options.resolve)
   }
 
   /** The same environment as another worker: own shards, shared storage, peers and checkpoints. Closing one closes all. */
@@ -131,15 +99,12 @@ export class Store implements ContextStore {
 
   /** Writes a value. Visible at once; durable after `flush`. Throws `KEY_INVALID`, `VALUE_INVALID`, `CONTEXT_TOO_LONG`. */
   set(key: Key, value: Value): void {
-    this.#checkOpen()
-    const draft = new Draft()
-    this.#writer.set(draft, key, value)
-    this.#writer.commit(draft)
+    this.#registers.set(key, value)
   }
 
-  /** The newest value of a key, `undefined` where there is none. */
+  /** The value of a key, `undefined` where there is none; of several that did not see each other the newest, or what `resolve` says. */
   get(key: Key): Value | undefined {
-    return this.#register(encodeKey(key)).winner?.cell.value
+    return this.#registers.get(key)
   }
 
   has(key: Key): boolean {
@@ -148,33 +113,50 @@ export class Store implements ContextStore {
 
   /** Value, writer, time, version and conflicts of a key; `undefined` where it holds nothing. */
   entry(key: Key): Entry | undefined {
-    return this.#entryOf(key, this.#cells(encodeKey(key)))
+    return this.#registers.entry(key)
   }
 
-  /** Deletes a key. False where it held nothing, as far as known here. */
-  delete(key: Key): boolean {
-    this.#checkOpen()
-    const held = this.has(key)
-    const draft = new Draft()
-    this.#writer.delete(draft, key)
-    this.#writer.commit(draft)
-    return held
+  /** Values of several keys, all at one moment. */
+  read(keys: readonly Key[]): (Value | undefined)[] {
+    return keys.map((key) => this.get(key))
+  }
+
+  /**
+   * Deletes a key. False, and nothing written, where it held nothing as far as known here.
+   *
+   * @param options.version only if the key is at this version; false otherwise
+   */
+  delete(key: Key, options: { readonly version?: string } = {}): boolean {
+    return this.#registers.delete(key, options.version)
+  }
+
+  /**
+   * Writes a value if the key is at `version` (of `entry`; `undefined` = the key holds nothing). False, and nothing written, where it is not. Atomic on
+   * this replica; where the network is cut, the other half may do the same, and both values show as a conflict.
+   */
+  compareAndSet(key: Key, version: string | undefined, value: Value): boolean {
+    return this.#registers.compareAndSet(key, version, value)
   }
 
   /** Keys that begin with `prefix`, in key order. Do not keep the iterator across an `await`. */
-  *keys(prefix: Key = []): Iterable<Key> {
-    for (const { key } of this.#registers(prefix)) yield key
+  keys(prefix: Key = []): Iterable<Key> {
+    return this.#registers.keys(prefix)
   }
 
   /** Entries whose key begins with `prefix`, in key order. Do not keep the iterator across an `await`. */
-  *entries(prefix: Key = []): Iterable<Entry> {
-    for (const { key, cells } of this.#registers(prefix)) yield this.#entryOf(key, cells) as Entry
+  entries(prefix: Key = []): Iterable<Entry> {
+    return this.#registers.entries(prefix)
+  }
+
+  /** Keys that begin with `prefix` and have several values, written by workers that had not seen each other. */
+  conflicts(prefix: Key = []): Iterable<ConflictedEntry> {
+    return this.#registers.conflicts(prefix)
   }
 
   /** How many keys begin with `prefix`. Cost: a scan of them. */
   count(prefix: Key = []): number {
     let count = 0
-    for (const _ of this.#registers(prefix)) count++
+    for (const _ of this.keys(prefix)) count++
     return count
   }
 
@@ -184,18 +166,16 @@ export class Store implements ContextStore {
   }
 
   /**
-   * Several writes as one: visible together, durable together, sent together. If `write` throws, nothing of it happens and the error comes
-   * out here. Resolves when durable.
+   * Several writes as one: visible together, durable together, sent together, and applied whole by every peer. If `write` throws, nothing of it happens and
+   * the error comes out here. Resolves when durable. Rejects with `VERSION_CHANGED` where a check fails, `NOT_DURABLE` where the
+   * disk fails; the writes stay visible then and are retried.
    */
   async batch(write: (transaction: Transaction) => void): Promise<void> {
     this.#checkOpen()
     const draft = new Draft()
-    const result: unknown = write({
-      set: (key, value) => this.#writer.set(draft, key, value),
-      delete: (key) => this.#writer.delete(draft, key),
-    })
+    const result: unknown = write(this.#registers.transaction(draft))
     if (result instanceof Promise) {
-      result.catch(() => {})
+      result.catch(ignore)
       throw new ContextStoreError(
         'OPTION_INVALID',
         'The function of a batch must not be asynchronous.',
@@ -210,17 +190,17 @@ export class Store implements ContextStore {
 
   /** A counter by name. Throws `NAME_INVALID`. */
   counter(name: string): Counter {
-    return new Counter(this.#aggregates, name)
+    return new Counter(this.#core, name)
   }
 
   /** The progress of a step. `total` is how many items there are, for `missing`. Throws `NAME_INVALID`, `NUMBER_INVALID`. */
   progress(step: string, options: { readonly total?: number } = {}): Progress {
-    return new Progress(this.#aggregates, step, options)
+    return new Progress(this.#core, step, options)
   }
 
   /** A statistic; with `scope`, that of one unit of work, counted once however often the work is repeated. Throws `NAME_INVALID`. */
   statistic(name: string, options: { readonly scope?: KeyElement | Key } = {}): Statistic {
-    return new Statistic(this.#aggregates, name, scopeOf(options.scope))
+    return new Statistic(this.#core, name, scopeOf(options.scope))
   }
 
   // --- Durability, peers, checkpoints
@@ -336,42 +316,6 @@ export class Store implements ContextStore {
     await environment.storage.close()
   }
 
-  #register(keyBytes: Uint8Array) {
-    return foldRegister(this.#cells(keyBytes), this.#shared.environment.roster)
-  }
-
-  #cells(keyBytes: Uint8Array): readonly PlacedCell[] {
-    this.#checkOpen()
-    return this.#shared.environment.storage.cells(indexKey(cellKind.register, keyBytes))
-  }
-
-  *#registers(prefix: Key): Iterable<{ readonly key: Key; readonly cells: readonly PlacedCell[] }> {
-    this.#checkOpen()
-    const { storage, roster } = this.#shared.environment
-    const start = indexKey(cellKind.register, encodePrefix(prefix))
-    for (const { indexKey: place, cells } of storage.scan(start, prefixEnd(start))) {
-      if (foldRegister(cells, roster).winner?.cell.value === undefined) continue
-      yield { key: decodeKey(place.subarray(1)), cells }
-    }
-  }
-
-  #entryOf(key: Key, cells: readonly PlacedCell[]): Entry | undefined {
-    const { winner, conflicts } = foldRegister(cells, this.#shared.environment.roster)
-    if (winner?.cell.value === undefined) return undefined
-    const { value, stamp } = winner.cell
-    return {
-      key,
-      value,
-      stamp,
-      time: new Date(stampMs(stamp)),
-      worker: winner.worker,
-      incarnation: winner.placed.incarnation,
-      version: versionOf(cells),
-      conflicts: conflicts.map(conflictOf),
-      farAhead: isFarAhead(stamp, this.#shared.options.time.now()),
-    }
-  }
-
   /** Coalesced calls become cells after `coalesceMs` at the latest. */
   #settleSoon(): void {
     const { options } = this.#shared
@@ -420,10 +364,6 @@ function writerOf(shared: Shared, worker: string): Writer {
     shared.writers.set(worker, writer)
   }
   return writer
-}
-
-function conflictOf({ cell, worker, placed }: Candidate): Conflict {
-  return { value: cell.value, stamp: cell.stamp, worker, incarnation: placed.incarnation }
 }
 
 function ignore(): void {}

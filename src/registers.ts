@@ -1,0 +1,217 @@
+/**
+ * Registers: values by compound key, as one worker writes them and as all followed shards together show them.
+ *
+ * Versions make writes conditional on this replica. They are no linearisable compare-and-set: in two halves of a cut network both of
+ * two conditional writes succeed, and show as a conflict when the halves meet.
+ */
+import { equalBytes } from './base/bytes.ts'
+import { pack } from './base/codec.ts'
+import type { Core } from './core.ts'
+import { ContextStoreError } from './errors.ts'
+import { cellKind, indexKey } from './model/cell.ts'
+import { foldRegister, versionOf, type Candidate, type RegisterView } from './model/fold/register.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
+import { decodeKey, encodeKey, encodePrefix, formatKey, prefixEnd, type Key } from './model/key.ts'
+import { isFarAhead, stampMs, type Stamp } from './model/stamp.ts'
+import type { Value } from './model/value.ts'
+import { Draft } from './writer.ts'
+
+/** One of several values that were written without seeing each other. */
+export interface Conflict {
+  /** `undefined` where it is a deletion. */
+  readonly value: Value | undefined
+  readonly stamp: Stamp
+  readonly worker: string
+  readonly incarnation: number
+}
+
+/** What is known of a key. */
+export interface Entry {
+  readonly key: Key
+  readonly value: Value
+  /** Hybrid logical clock reading: milliseconds * 1024 + counter. */
+  readonly stamp: Stamp
+  /** When it was written, by its writer's clock. */
+  readonly time: Date
+  readonly worker: string
+  readonly incarnation: number
+  /** Opaque; changes whenever anything about the key does, conflicts included. */
+  readonly version: string
+  /** Values written by others who had not seen this one, newest first. */
+  readonly conflicts: readonly Conflict[]
+  /** The writer's clock was more than 60 s ahead. */
+  readonly farAhead: boolean
+}
+
+/** A key with more than one value. */
+export interface ConflictedEntry {
+  readonly key: Key
+  readonly version: string
+  /** All of them, newest first; the first is the one that `get` shows where conflicts are not resolved by a function. */
+  readonly candidates: readonly Conflict[]
+}
+
+/**
+ * What `get` shows of a key in conflict. `newest`, or a function of the candidates, newest first, which must depend on nothing else: then
+ * all replicas that hold the same cells show the same. `undefined` = the key holds nothing.
+ */
+export type Resolve = 'newest' | ((candidates: readonly Conflict[], key: Key) => Value | undefined)
+
+/** What may be done in a batch. */
+export interface Transaction {
+  set(key: Key, value: Value): void
+  delete(key: Key): void
+  /** Ends the batch with `VERSION_CHANGED`, nothing written, unless the key is at this version; `undefined` = it holds nothing. */
+  check(key: Key, version: string | undefined): void
+}
+
+export class Registers {
+  readonly #core: Core
+  readonly #resolve: Resolve
+
+  constructor(core: Core, resolve: Resolve) {
+    this.#core = core
+    this.#resolve = resolve
+  }
+
+  get(key: Key): Value | undefined {
+    this.#core.checkOpen()
+    return this.#valueOf(key, this.#fold(this.#cells(key)))
+  }
+
+  entry(key: Key): Entry | undefined {
+    this.#core.checkOpen()
+    return this.#entryOf(key, this.#cells(key))
+  }
+
+  set(key: Key, value: Value): void {
+    this.#write((transaction) => transaction.set(key, value))
+  }
+
+  /** False, and nothing written, where the key held nothing or is not at `version`. */
+  delete(key: Key, version: string | undefined): boolean {
+    const entry = this.entry(key)
+    if (entry === undefined) return false
+    if (version !== undefined && entry.version !== version) return false
+    this.#write((transaction) => transaction.delete(key))
+    return true
+  }
+
+  /** False, and nothing written, where the key is not at `version`. */
+  compareAndSet(key: Key, version: string | undefined, value: Value): boolean {
+    this.#core.checkOpen()
+    if (!this.#isAt(key, version)) return false
+    this.set(key, value)
+    return true
+  }
+
+  /** Runs `write` on a draft and commits it; if it throws, nothing is written. */
+  #write(write: (transaction: Transaction) => void): void {
+    this.#core.checkOpen()
+    const draft = new Draft()
+    write(this.transaction(draft))
+    this.#core.writer.commit(draft)
+  }
+
+  /** Writes into a draft that somebody else commits. */
+  transaction(draft: Draft): Transaction {
+    const { writer } = this.#core
+    return {
+      set: (key, value) => writer.set(draft, key, value),
+      delete: (key) => writer.delete(draft, key),
+      check: (key, version) => {
+        if (!this.#isAt(key, version)) throw versionChanged(key)
+      },
+    }
+  }
+
+  *entries(prefix: Key): Iterable<Entry> {
+    for (const { key, cells } of this.#scan(prefix)) {
+      const entry = this.#entryOf(key, cells)
+      if (entry !== undefined) yield entry
+    }
+  }
+
+  *keys(prefix: Key): Iterable<Key> {
+    for (const { key, cells } of this.#scan(prefix)) {
+      if (this.#valueOf(key, this.#fold(cells)) !== undefined) yield key
+    }
+  }
+
+  *conflicts(prefix: Key): Iterable<ConflictedEntry> {
+    for (const { key, cells } of this.#scan(prefix)) {
+      const { winner, conflicts } = this.#fold(cells)
+      if (winner === undefined || conflicts.length === 0) continue
+      yield { key, version: versionOf(cells), candidates: [winner, ...conflicts].map(conflictOf) }
+    }
+  }
+
+  *#scan(prefix: Key): Iterable<{ readonly key: Key; readonly cells: readonly PlacedCell[] }> {
+    this.#core.checkOpen()
+    const start = indexKey(cellKind.register, encodePrefix(prefix))
+    for (const { indexKey: place, cells } of this.#core.environment.storage.scan(start, prefixEnd(start))) {
+      yield { key: decodeKey(place.subarray(1)), cells }
+    }
+  }
+
+  #isAt(key: Key, version: string | undefined): boolean {
+    const cells = this.#cells(key)
+    const { winner, conflicts } = this.#fold(cells)
+    if (version === undefined) return winner?.cell.value === undefined && conflicts.length === 0
+    return versionOf(cells) === version
+  }
+
+  #cells(key: Key): readonly PlacedCell[] {
+    return this.#core.environment.storage.cells(indexKey(cellKind.register, encodeKey(key)))
+  }
+
+  #fold(cells: readonly PlacedCell[]): RegisterView {
+    return foldRegister(cells, this.#core.environment.roster)
+  }
+
+  #valueOf(key: Key, { winner, conflicts }: RegisterView): Value | undefined {
+    if (winner === undefined) return undefined
+    if (conflicts.length === 0 || this.#resolve === 'newest') return winner.cell.value
+    return this.#resolve([winner, ...conflicts].map(conflictOf), key)
+  }
+
+  #entryOf(key: Key, cells: readonly PlacedCell[]): Entry | undefined {
+    const view = this.#fold(cells)
+    const value = this.#valueOf(key, view)
+    if (view.winner === undefined || value === undefined) return undefined
+    const shown = this.#shownBy(view, value)
+    return {
+      key,
+      value,
+      stamp: shown.cell.stamp,
+      time: new Date(stampMs(shown.cell.stamp)),
+      worker: shown.worker,
+      incarnation: shown.placed.incarnation,
+      version: versionOf(cells),
+      conflicts: [view.winner, ...view.conflicts].filter((candidate) => candidate !== shown).map(conflictOf),
+      farAhead: isFarAhead(shown.cell.stamp, this.#core.environment.time.now()),
+    }
+  }
+
+  /** The candidate that holds the shown value; the newest where a function made up another. */
+  #shownBy({ winner, conflicts }: RegisterView, value: Value): Candidate {
+    const newest = winner as Candidate
+    if (this.#resolve === 'newest' || conflicts.length === 0) return newest
+    const packed = pack(value)
+    const holds = ({ cell }: Candidate): boolean =>
+      cell.value !== undefined && equalBytes(pack(cell.value), packed)
+    return [newest, ...conflicts].find(holds) ?? newest
+  }
+}
+
+function conflictOf({ cell, worker, placed }: Candidate): Conflict {
+  return { value: cell.value, stamp: cell.stamp, worker, incarnation: placed.incarnation }
+}
+
+function versionChanged(key: Key): ContextStoreError {
+  return new ContextStoreError(
+    'VERSION_CHANGED',
+    `${formatKey(key)} is at another version than the one checked.`,
+    'Read the key again, decide again, and repeat the batch.',
+  )
+}

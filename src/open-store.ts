@@ -6,6 +6,8 @@ import { directoryRendezvous } from './replication/directory-rendezvous.ts'
 import { startReplicator, type Replicator } from './replication/replicator.ts'
 import { websocketTransport } from './replication/websocket-transport.ts'
 import { readSnapshot } from './snapshot/reader.ts'
+import type { SkippedFile } from './snapshot/restore.ts'
+import { isStoreDirectory } from './storage/directory.ts'
 import { openLmdbStorage } from './storage/lmdb-storage.ts'
 import { MemoryStorage } from './storage/memory-storage.ts'
 import type { Storage } from './storage/storage.ts'
@@ -39,16 +41,23 @@ export function openMemoryStore(
   return new Store(sharedOver(new MemoryStorage(complete.random), complete), complete.worker)
 }
 
+/** How a snapshot is opened. */
+export interface SnapshotOptions {
+  /** Told about every file of a checkpoint directory that could not be used. @default not told */
+  readonly onSkipped?: (skipped: SkippedFile) => void
+}
+
 /**
- * Loads a snapshot file, or the newest verified generations of a checkpoint directory, into a store in memory, to be read. What is written to it is
- * gone with it. Memory: all of its live cells.
+ * Opens what a job left behind, to be read: a snapshot file or a checkpoint directory (the newest whole generation of every environment) is loaded into a
+ * store in memory, and what is written to that is gone with it; the directory of a store is opened where it is. Memory: all live cells of a snapshot.
  *
- * Throws `SNAPSHOT_MISSING`, `SNAPSHOT_DAMAGED`, `FORMAT_NEWER`.
+ * Throws `SNAPSHOT_MISSING`, `SNAPSHOT_DAMAGED`, `FORMAT_NEWER`, `DIRECTORY_OWNED`.
  */
-export async function openSnapshot(path: string): Promise<Store> {
+export async function openSnapshot(path: string, options: SnapshotOptions = {}): Promise<Store> {
+  if (isStoreDirectory(path)) return openStore({ dir: path, worker: 'reader' })
   const complete = completeOptions({ worker: 'reader' })
   const shared = sharedOver(new MemoryStorage(complete.random), complete)
-  for (const [shard, document] of await readSnapshot(path)) {
+  for (const [shard, document] of await readSnapshot(path, options)) {
     shared.environment.apply([{ shard, update: encodeState(document) }])
   }
   return new Store(shared, complete.worker)

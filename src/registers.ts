@@ -109,12 +109,12 @@ export class Registers {
   #write(write: (transaction: Transaction) => void): void {
     this.#core.checkOpen()
     const draft = new Draft()
-    write(this.transaction(draft))
+    write(this.writesInto(draft))
     this.#core.writer.commit(draft)
   }
 
   /** Writes into a draft that somebody else commits. */
-  transaction(draft: Draft): Transaction {
+  writesInto(draft: Draft): Transaction {
     const { writer } = this.#core
     return {
       set: (key, value) => writer.set(draft, key, value),

@@ -173,7 +173,7 @@ export class Store implements ContextStore {
   async batch(write: (transaction: Transaction) => void): Promise<void> {
     this.#checkOpen()
     const draft = new Draft()
-    const result: unknown = write(this.#registers.transaction(draft))
+    const result: unknown = write(this.#registers.writesInto(draft))
     if (result instanceof Promise) {
       result.catch(ignore)
       throw new ContextStoreError(

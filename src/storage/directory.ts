@@ -5,7 +5,7 @@
  * knows that the directory is taken (process ids say nothing across containers). The socket is put in place by `link`, which fails where one
  * is: of two that start at once, one wins.
  */
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { link, mkdir, rename, rm, access, statfs } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
@@ -38,6 +38,14 @@ const networkFileSystems: ReadonlyMap<number, string> = new Map([
 
 /** Longest path of a Unix socket on Linux, less the terminating zero. */
 const socketPathBytesMax = 107
+
+/** Where LMDB's files are, within the directory. */
+export const environmentFolder = 'lmdb'
+
+/** True where a store lived in this directory. */
+export function isStoreDirectory(path: string): boolean {
+  return existsSync(join(path, environmentFolder))
+}
 
 /** Tells the type of a file system, as `statfs` does. */
 export type FileSystemType = (path: string) => Promise<number>

@@ -6,6 +6,7 @@
  * commits share one disk flush.
  *
  * Invariants: reads see active, then frozen, then LMDB; at most one batch is on its way; what failed to be written is joined back and retried.
+ * LMDB writes in a thread of its own: while a batch is frozen, LMDB may show it already. Reads take it from the frozen batch alone.
  *
  * Two traps, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done
  * before; and the promise of a write resolves when it is visible, not durable, which `flushed` tells.
@@ -26,7 +27,13 @@ import { parseShardName, type ShardName } from '../model/shard.ts'
 import { indexKeyOf } from '../model/cell.ts'
 import { mergeRanges, type PlacedContent } from '../model/update.ts'
 import type { CellList } from './cell-index.ts'
-import { ownDirectory, prepareDirectory, type FileSystemType, type Ownership } from './directory.ts'
+import {
+  environmentFolder,
+  ownDirectory,
+  prepareDirectory,
+  type FileSystemType,
+  type Ownership,
+} from './directory.ts'
 import {
   changeKey,
   chunkBytesMax,
@@ -119,7 +126,7 @@ export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Stor
 
 function openEnvironment(directory: string): RootDatabase<Uint8Array, Uint8Array> {
   return open<Uint8Array, Uint8Array>({
-    path: join(directory, 'lmdb'),
+    path: join(directory, environmentFolder),
     noSubdir: false,
     encoding: 'binary',
     keyEncoding: 'binary',
@@ -239,7 +246,8 @@ class LmdbStorage implements Storage {
 
   *#live(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
     const [frozen, active] = [this.#frozen?.shards.get(shard), this.#active.shards.get(shard)]
-    for (const cell of this.#stored(shard, incarnation, from, to)) {
+    const frozenFrom = frozen?.advanced.get(incarnation)?.from ?? to
+    for (const cell of this.#stored(shard, incarnation, from, Math.min(to, frozenFrom))) {
       if (!frozen?.isDead(cell) && !active?.isDead(cell)) yield cell
     }
     for (const cell of frozen?.born.range(incarnation, from, to) ?? []) if (!active?.isDead(cell)) yield cell
@@ -334,9 +342,10 @@ class LmdbStorage implements Storage {
   }
 
   *feed(after: number): Iterable<FeedEntry> {
+    const frozenFrom = this.#frozen?.feed[0]?.sequence
     for (const { key, value } of this.#rows.changes.getRange({
       start: changeKey(after + 1),
-      end: Uint8Array.of(0xff),
+      end: frozenFrom === undefined ? Uint8Array.of(0xff) : changeKey(frozenFrom),
     })) {
       yield {
         sequence: sequenceOf(key),

@@ -1,0 +1,16 @@
+/** All commands, in the order that help lists them. */
+import { commonOptions, type CommandDescription } from './command.ts'
+import { entriesCommand } from './commands/entries.ts'
+import { getCommand } from './commands/get.ts'
+import { keysCommand } from './commands/keys.ts'
+import { mergeCommand } from './commands/merge.ts'
+import { verifyCommand } from './commands/verify.ts'
+
+/** With the options that all of them take. */
+export const commands: readonly CommandDescription[] = [
+  mergeCommand,
+  verifyCommand,
+  keysCommand,
+  getCommand,
+  entriesCommand,
+].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

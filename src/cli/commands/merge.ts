@@ -1,0 +1,82 @@
+/** `cairn merge`: any number of snapshots become one. */
+import type { MergeResult } from '../../index.ts'
+import type { Call, CommandDescription } from '../command.ts'
+import { CommandError } from '../failures.ts'
+import { loadLibrary } from '../library.ts'
+import { formatBytes, formatCount, formatFacts, formatQuantity } from '../text.ts'
+
+export const mergeCommand: CommandDescription = {
+  name: 'merge',
+  summary: 'merge snapshots into one file',
+  description:
+    'Merges snapshot files and checkpoint directories into one snapshot file. The order of the inputs does not ' +
+    'matter, nor does naming one twice; they are only read. What cannot be read is skipped, named, and makes the ' +
+    'exit code 4.',
+  operands: [
+    { name: 'OUT', text: 'the file to write; it appears whole or not at all' },
+    {
+      name: 'IN...',
+      text: 'snapshot files, or checkpoint directories: the newest whole generation of each environment',
+    },
+  ],
+  options: [
+    { flags: '--overwrite', text: 'replace OUT where it exists' },
+    { flags: '--strict', text: 'write nothing when an input cannot be read, instead of skipping it' },
+  ],
+  example: 'cairn merge job42.cairn checkpoints/',
+  run: runMerge,
+}
+
+async function runMerge(call: Call): Promise<void> {
+  const [path = '', ...inputs] = call.operands
+  const result = await merge(call, path, inputs)
+  if (call.output.isJson) call.output.json(mergeJson(path, result))
+  else for (const line of summaryOf(path, result)) call.output.line(line)
+  reportSkipped(call, path, result)
+}
+
+async function merge(call: Call, path: string, inputs: readonly string[]): Promise<MergeResult> {
+  const { mergeSnapshots, systemTime } = await loadLibrary()
+  using progress = call.startProgress({ label: 'merging', unit: 'shards', time: systemTime })
+  return await mergeSnapshots(path, inputs, {
+    overwrite: call.isSet('--overwrite'),
+    strict: call.isSet('--strict'),
+    onProgress: ({ shardsDone, shards }) => progress.update(shardsDone, shards),
+  })
+}
+
+/** Named one by one: this is a contract, what the library returns may grow. */
+function mergeJson(path: string, result: MergeResult) {
+  const { digest, shards, cells, bytes, sha256, inputs, skipped } = result
+  const skippedJson = skipped.map(({ path: input, shard, code, reason }) => ({
+    path: input,
+    ...(shard === undefined ? {} : { shard }),
+    code,
+    reason,
+  }))
+  return { path, digest, shards, cells, bytes, sha256, inputs, skipped: skippedJson }
+}
+
+function summaryOf(path: string, result: MergeResult): string[] {
+  return formatFacts([
+    ['merged', path],
+    ['inputs', formatCount(result.inputs)],
+    ['shards', formatCount(result.shards)],
+    ['cells', formatCount(result.cells)],
+    ['bytes', formatBytes(result.bytes)],
+    ['digest', result.digest],
+    ['sha256', result.sha256],
+  ])
+}
+
+function reportSkipped({ output }: Call, path: string, { skipped }: MergeResult): void {
+  if (skipped.length === 0) return
+  for (const { path: input, shard, reason } of skipped) {
+    output.note(`skipped ${shard === undefined ? input : `shard ${shard} of ${input}`}: ${reason}`)
+  }
+  throw new CommandError(
+    'INCOMPLETE',
+    `${formatQuantity(new Set(skipped.map((skip) => skip.path)).size, 'input')} could not be read in full; "${path}" holds the rest.`,
+    'Take other copies of them and merge again; --strict writes nothing when an input cannot be read.',
+  )
+}

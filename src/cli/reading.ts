@@ -1,0 +1,21 @@
+/** What the reading commands have in common: opening, and saying what could not be read. */
+import type { SkippedFile, Store } from '../index.ts'
+import type { Call } from './command.ts'
+import { CommandError } from './failures.ts'
+import { loadLibrary } from './library.ts'
+import { formatQuantity } from './text.ts'
+
+/** Opens what `path` names and reads it. Throws `INCOMPLETE` at the end where files in it could not be used. */
+export async function readStore(path: string, { output }: Call, read: (store: Store) => void): Promise<void> {
+  const { openSnapshot } = await loadLibrary()
+  const skipped: SkippedFile[] = []
+  await using store = await openSnapshot(path, { onSkipped: (file) => skipped.push(file) })
+  for (const { path: file, reason } of skipped) output.note(`skipped ${file}: ${reason}`)
+  read(store)
+  if (skipped.length === 0) return
+  throw new CommandError(
+    'INCOMPLETE',
+    `${formatQuantity(skipped.length, 'file')} in "${path}" could not be used; this is what the rest holds.`,
+    'Take other copies of them, or ask the stores that are alive for a checkpoint.',
+  )
+}

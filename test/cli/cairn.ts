@@ -1,0 +1,95 @@
+/** The real command for tests: bundled as `scripts/build.js` does it, run as a process of its own. */
+import { spawn, type StdioOptions } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** What a run left behind. */
+export interface Run {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface RunOptions {
+  /** Options of Node, in front of the command. */
+  readonly node?: readonly string[]
+  readonly environment?: NodeJS.ProcessEnv
+  readonly cwd?: string
+  readonly stdio?: StdioOptions
+}
+
+export class Cairn {
+  /** The bundled command. */
+  readonly script: string
+  readonly #folder: string
+
+  constructor(folder: string) {
+    this.#folder = folder
+    this.script = join(folder, 'cli.js')
+  }
+
+  /** Bundles the command. Inside `node_modules`, where what is not bundled is found. */
+  static async build(): Promise<Cairn> {
+    const cache = join(root, 'node_modules/.cache')
+    mkdirSync(cache, { recursive: true })
+    const folder = mkdtempSync(join(cache, 'cairn-cli-'))
+    await build({
+      absWorkingDir: root,
+      entryPoints: { cli: 'src/cli/main.ts' },
+      outdir: folder,
+      bundle: true,
+      splitting: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node20',
+      external: ['lmdb', 'yjs', 'bufferutil', 'utf-8-validate', 'msgpackr-extract'],
+      banner: {
+        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+      },
+      logLevel: 'warning',
+    })
+    return new Cairn(folder)
+  }
+
+  /** Starts `cairn words`. */
+  start(words: readonly string[], options: RunOptions = {}) {
+    const { node = [], environment = {}, cwd, stdio = ['ignore', 'pipe', 'pipe'] } = options
+    return spawn(process.execPath, [...node, this.script, ...words], {
+      env: { PATH: process.env['PATH'], ...environment },
+      ...(cwd === undefined ? {} : { cwd }),
+      stdio,
+    })
+  }
+
+  /** Runs `cairn words` to its end. */
+  async run(words: readonly string[], options: RunOptions = {}): Promise<Run> {
+    const child = this.start(words, options)
+    const ended = new Promise<number | null>((resolve, reject) => {
+      child.on('error', reject)
+      child.on('close', resolve)
+    })
+    const [stdout, stderr, code] = await Promise.all([
+      child.stdout === null ? '' : text(child.stdout),
+      child.stderr === null ? '' : text(child.stderr),
+      ended,
+    ])
+    return { code, stdout, stderr }
+  }
+
+  remove(): void {
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/** Every line of `stdout` as JSON. */
+export function jsonLines(stdout: string): unknown[] {
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as unknown)
+}

@@ -16,7 +16,13 @@ import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import { encodeState, type ShardView } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
-import { asNotDurable, commitFile, temporaryTarget, type CommitOptions } from './commit-file.ts'
+import {
+  asNotDurable,
+  commitFile,
+  makeDirectory,
+  temporaryTarget,
+  type CommitOptions,
+} from './commit-file.ts'
 import {
   nodeFileSystem,
   removeQuietly,
@@ -164,8 +170,9 @@ function checkOptions({ tag, job, generation }: CheckpointOptions): void {
   if (tag !== undefined && (typeof tag !== 'string' || tag.length > tagLengthMax || !tag.isWellFormed())) {
     throw invalid('This is no tag.', `A tag is a text of up to ${tagLengthMax} characters.`)
   }
-  if (typeof job !== 'string' || !job.isWellFormed())
+  if (typeof job !== 'string' || !job.isWellFormed()) {
     throw invalid('This is no name of a job.', 'Give a text.')
+  }
   if (generation !== undefined && !(Number.isSafeInteger(generation) && generation >= 1)) {
     throw invalid(`The generation is ${generation}.`, 'Give a whole number from 1, or leave it out.')
   }
@@ -203,11 +210,7 @@ async function readHeld(
   nowMs: number,
   fileSystem: FileSystem,
 ): Promise<Held> {
-  try {
-    await fileSystem.mkdir(directory)
-  } catch (error) {
-    throw asNotDurable(directory, error)
-  }
+  await makeDirectory(fileSystem, directory)
   const names = await fileSystem.readdir(directory).catch(() => [])
   const listed = await readOwnManifest(directory, environment, fileSystem)
   const generations = [...listed]
@@ -229,7 +232,7 @@ function environmentOf(name: string): string | undefined {
   return parseSnapshotFileName(name)?.environment ?? parseManifestFileName(name)
 }
 
-/** A damaged manifest is made anew from the files themselves; one that cannot be read now is not taken for damaged. */
+/** A damaged manifest is made anew from the files; one that cannot be read now is not taken for damaged. */
 async function readOwnManifest(
   directory: string,
   environment: string,

@@ -14,7 +14,7 @@
  * a final name.
  */
 import { createHash } from 'node:crypto'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -80,13 +80,13 @@ export async function commitFile(
   }
 }
 
-/** Throws `OUTPUT_EXISTS` where something bears the name. */
+/** Throws `OUTPUT_EXISTS` where something bears the name, `NOT_DURABLE` where that cannot be found out. */
 export async function refuseExisting(fileSystem: FileSystem, path: string): Promise<void> {
   try {
     await fileSystem.stat(path)
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return
-    throw error
+    throw asNotDurable(path, error)
   }
   throw new ContextStoreError(
     'OUTPUT_EXISTS',
@@ -148,17 +148,35 @@ function equalHashes(a: FileHash, b: FileHash): boolean {
   return a.bytes === b.bytes && a.sha256 === b.sha256
 }
 
-/** Parallel file systems that cannot sync a directory say so in one of these ways. */
-const cannotSyncDirectory = ['EINVAL', 'ENOTSUP', 'EPERM']
+/** So say file systems that cannot sync a directory, and directories that this process may not read. */
+const cannotSyncDirectory = ['EINVAL', 'ENOTSUP', 'EPERM', 'EACCES']
 
 async function syncDirectory(fileSystem: FileSystem, directory: string): Promise<void> {
-  const file = await fileSystem.open(directory, 'r')
   try {
-    await file.sync()
+    const file = await fileSystem.open(directory, 'r')
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
   } catch (error) {
     if (!cannotSyncDirectory.includes(systemErrorCode(error) ?? '')) throw error
-  } finally {
-    await file.close()
+  }
+}
+
+/** Creates a directory, and those above it, so that they survive a power cut. Throws `NOT_DURABLE`. */
+export async function makeDirectory(fileSystem: FileSystem, path: string): Promise<void> {
+  try {
+    const directory = resolve(path)
+    const first = await fileSystem.mkdir(directory)
+    if (first === undefined) return
+    // Each new directory is an entry of the one above it.
+    for (let above = dirname(directory); above.length >= dirname(first).length; above = dirname(above)) {
+      await syncDirectory(fileSystem, above)
+      if (above === dirname(above)) return
+    }
+  } catch (error) {
+    throw asNotDurable(path, error)
   }
 }
 

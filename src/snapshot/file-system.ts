@@ -48,8 +48,8 @@ export interface FileSystem {
   readdir(path: string): Promise<string[]>
   stat(path: string): Promise<FileFacts>
   realpath(path: string): Promise<string>
-  /** Creates a directory and those above it; no error where it exists. */
-  mkdir(path: string): Promise<void>
+  /** Creates a directory and those above it. Returns the first that was new, `undefined` for none. */
+  mkdir(path: string): Promise<string | undefined>
 }
 
 /** The computer's own. */
@@ -60,9 +60,7 @@ export const nodeFileSystem: FileSystem = {
   readdir: (path) => readdir(path),
   stat: (path) => stat(path),
   realpath: (path) => realpath(path),
-  mkdir: async (path) => {
-    await mkdir(path, { recursive: true })
-  },
+  mkdir: (path) => mkdir(path, { recursive: true }),
 }
 
 const chunkBytes = 1024 * 1024

@@ -5,7 +5,7 @@
  * | part | bytes | content |
  * |---|---|---|
  * | header | 16 | magic (8), version (uint32), flags (uint32, 0) |
- * | sections | | one a shard, ascending by shard name, without holes: its state as one canonical update, as it is or deflated |
+ * | sections | | one a shard, ascending by name, without holes: its state as one canonical update, or deflated |
  * | manifest | | msgpack map: where the file comes from, and what each section holds |
  * | trailer | 80 | SHA-256 of the manifest (32), its length (uint64), SHA-256 of every byte before (32), magic (8) |
  *
@@ -134,8 +134,8 @@ export function checkHeader(path: string, header: Uint8Array): void {
   if (version <= formatVersion && flags === 0) return
   throw new ContextStoreError(
     'FORMAT_NEWER',
-    `Snapshot "${path}" has version ${version}, flags ${flags}; this software reads up to version ${formatVersion}, flags 0.`,
-    'Read it with the version of cairn-store that wrote it, or a later one. (A damaged header may look like this, too.)',
+    `Snapshot "${path}" has version ${version}, flags ${flags}; we read up to ${formatVersion}, flags 0.`,
+    'Read it with the cairn-store that wrote it, or a later one. (A damaged header may look like this, too.)',
   )
 }
 

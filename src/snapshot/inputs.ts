@@ -61,16 +61,15 @@ export async function openInputs(inputs: readonly string[], fileSystem: FileSyst
   const named = await nameInputs(inputs, fileSystem)
   const pool = new DescriptorPool()
   const files: SnapshotFile[] = []
-  const waiting = [...named.files.values()]
-  while (waiting.length > 0) {
-    const opening = waiting.splice(0, openingMax).map((path) => openOrSkip(path, fileSystem))
-    for (const opened of await Promise.all(opening)) {
-      if (opened instanceof SnapshotFile) {
-        files.push(opened)
-        await pool.use(opened)
-      } else named.skipped.push(opened)
-    }
-  }
+  await inBatches(
+    [...named.files.values()],
+    (path) => openOrSkip(path, fileSystem),
+    async (opened) => {
+      if (!(opened instanceof SnapshotFile)) return void named.skipped.push(opened)
+      files.push(opened)
+      await pool.use(opened)
+    },
+  )
   if (files.length === 0) throw unusableInputs(named.skipped)
   return new SnapshotInputs(files, named, pool)
 }
@@ -104,15 +103,43 @@ async function nameInputs(inputs: readonly string[], fileSystem: FileSystem): Pr
   const files = new Map<string, string>()
   const directories = new Set<string>()
   const skipped: SkippedFile[] = []
-  for (const input of inputs) {
-    const facts = await fileSystem.stat(input).catch(() => undefined)
-    const isDirectory = facts?.isDirectory() === true
-    if (isDirectory) directories.add(await realPathOf(input, fileSystem))
-    for (const path of isDirectory ? await newestIn(input, skipped, fileSystem) : [input]) {
-      files.set(await realPathOf(path, fileSystem), path)
-    }
-  }
+  await inBatches(
+    inputs,
+    (input) => look(input, fileSystem),
+    async ({ path, real, isDirectory }) => {
+      if (!isDirectory) return void files.set(real, path)
+      directories.add(real)
+      for (const newest of await newestIn(path, skipped, fileSystem)) {
+        files.set(await realPathOf(newest, fileSystem), newest)
+      }
+    },
+  )
   return { files, directories, skipped }
+}
+
+interface NamedInput {
+  readonly path: string
+  readonly real: string
+  readonly isDirectory: boolean
+}
+
+async function look(path: string, fileSystem: FileSystem): Promise<NamedInput> {
+  const [real, facts] = await Promise.all([
+    realPathOf(path, fileSystem),
+    fileSystem.stat(path).catch(() => undefined),
+  ])
+  return { path, real, isDirectory: facts?.isDirectory() === true }
+}
+
+/** Starts a few at a time, and takes the results one by one, in order. */
+async function inBatches<T, R>(
+  items: readonly T[],
+  start: (item: T) => Promise<R>,
+  take: (result: R) => Promise<void>,
+): Promise<void> {
+  for (let i = 0; i < items.length; i += openingMax) {
+    for (const result of await Promise.all(items.slice(i, i + openingMax).map(start))) await take(result)
+  }
 }
 
 async function newestIn(

@@ -82,8 +82,8 @@ export interface MergeResult {
  * Merges snapshot files and checkpoint directories into the file `output`, which is committed whole or not at
  * all. Inputs are only read.
  *
- * Cost: reads each input once, writes and reads back the output; memory for the states of one shard; at most
- * 64 descriptors for inputs.
+ * Cost: reads each input once (what directories hold is verified first: twice), writes and reads back the
+ * output; memory for the states of one shard; at most 64 descriptors for inputs.
  *
  * Throws `OPTION_INVALID` for no inputs, or an output that is one of them; `OUTPUT_EXISTS`;
  * `SNAPSHOT_MISSING` and `SNAPSHOT_DAMAGED` where nothing can be merged, or, when strict, something cannot;
@@ -95,8 +95,9 @@ export async function mergeSnapshots(
   options: MergeOptions = {},
 ): Promise<MergeResult> {
   const { fileSystem = nodeFileSystem, random = systemRandom, overwrite = false, compress = false } = options
-  if (inputs.length === 0)
+  if (inputs.length === 0) {
     throw invalid('There is nothing to merge.', 'Name snapshot files or checkpoint directories.')
+  }
   if (!overwrite) await refuseExisting(fileSystem, output)
   await using opened = await openInputs(inputs, fileSystem)
   if (await opened.includes(output, fileSystem)) {

@@ -76,9 +76,9 @@ export interface RestoredShard {
 }
 
 /**
- * The states of the shards, to be applied in any order; iterated once. A shard comes more than once where several
- * environments hold it. The report is complete when the iteration ended: a file that fails on the way is replaced
- * by the generation before, from its beginning, which does no harm.
+ * The states of the shards, to be applied in any order; iterated once. A shard comes more than once where
+ * several environments hold it. The report is complete when the iteration ended: a file that fails on the way
+ * is replaced by the generation before, from its beginning, which does no harm.
  */
 export interface Restoration extends AsyncIterable<RestoredShard> {
   /** Files in use, one an environment. */

@@ -47,7 +47,7 @@ export interface OpenOptions {
 }
 
 /**
- * Opens a snapshot file. Cost: three small reads, whatever its size.
+ * Opens a snapshot file. Cost: two or three small reads, whatever its size.
  *
  * Throws `SNAPSHOT_MISSING` where there is no file, `FORMAT_NEWER` for a version of the future, otherwise
  * `SNAPSHOT_DAMAGED`.
@@ -66,6 +66,9 @@ export async function openSnapshotFile(path: string, options: OpenOptions = {}):
   }
 }
 
+/** Read at once: the trailer, and in all but large files the manifest. */
+const tailBytes = 16 * 1024
+
 async function readEnds(
   path: string,
   file: OpenFile,
@@ -73,8 +76,13 @@ async function readEnds(
   const bytes = (await file.stat()).size
   checkHeader(path, await readRange(file, 0, Math.min(headerBytes, bytes)))
   if (bytes < headerBytes + trailerBytes) throw damaged(path, `it has ${bytes} bytes, which is too short`)
-  const trailer = parseTrailer(path, await readRange(file, bytes - trailerBytes, trailerBytes), bytes)
-  const packed = await readRange(file, trailer.manifestOffset, trailer.manifestBytes)
+  const tail = await readRange(file, Math.max(bytes - tailBytes, 0), Math.min(tailBytes, bytes))
+  const trailer = parseTrailer(path, tail.subarray(-trailerBytes), bytes)
+  const { manifestOffset, manifestBytes } = trailer
+  const inTail = manifestBytes + trailerBytes <= tail.length
+  const packed = inTail
+    ? tail.subarray(tail.length - trailerBytes - manifestBytes, tail.length - trailerBytes)
+    : await readRange(file, manifestOffset, manifestBytes)
   return { bytes, manifest: parseManifest(path, packed, trailer), trailer }
 }
 
@@ -114,8 +122,8 @@ export class SnapshotFile implements AsyncDisposable {
     const stored = await this.readStored(section)
     if (section.codec === codec.none) return stored as Update
     const raw = await this.#inflate(section, stored)
-    if (equalBytes(sha256(raw), section.rawSha256)) return raw as Update
-    throw this.#damagedSection(section, 'what it inflates to has another hash')
+    if (raw.length === section.rawBytes && equalBytes(sha256(raw), section.rawSha256)) return raw as Update
+    throw this.#damagedSection(section, 'what it inflates to has another length or hash')
   }
 
   /**

@@ -77,8 +77,8 @@ export async function writeSnapshot(
   const manifest: SnapshotManifest = { ...origin, sections: written }
   const packed = encodeManifest(manifest)
   if (packed.length > manifestBytesMax) {
-    const what = `${written.length} shards make a manifest of ${packed.length} bytes; the limit is ${manifestBytesMax}`
-    throw tooLarge(what)
+    const bytes = `${packed.length} bytes; the limit is ${manifestBytesMax}`
+    throw tooLarge(`${written.length} shards make a manifest of ${bytes}`)
   }
   await sink.write(packed)
   await sink.write(encodeTrailerHead(packed))

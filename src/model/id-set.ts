@@ -28,7 +28,6 @@ const wordCount = idsPerBlock / wordBits
 const allBits = 0xffff_ffff
 
 const bitmapBytes = idsPerBlock / 8
-const encodedBytesMax = 1 + bitmapBytes
 const form = { runs: 1, list: 2, bitmap: 3 } as const
 
 /** Ids of one block, to which more can be added. Every method throws `RangeError` for what is no id. */
@@ -148,7 +147,7 @@ export class IdSet {
   }
 
   #encodeBitmap(): Uint8Array {
-    const bytes = new Uint8Array(encodedBytesMax)
+    const bytes = new Uint8Array(1 + bitmapBytes)
     bytes[0] = form.bitmap
     const view = new DataView(bytes.buffer, 1)
     this.#words.forEach((word, index) => view.setUint32(index * 4, word, true))
@@ -194,7 +193,6 @@ export class IdSet {
  * form, order or length of the same ids. 10 us, or up to 2 ms of many runs.
  */
 export function decodeIdSet(bytes: Uint8Array): IdSet {
-  if (bytes.length > encodedBytesMax) throw malformed(`${bytes.length} bytes are too many`)
   let set: IdSet
   try {
     set = readIdSet(new ByteReader(bytes))

@@ -114,7 +114,7 @@ export class Summary {
     state.min = Math.min(state.min, value)
     state.max = Math.max(state.max, value)
     const difference = value - state.mean
-    state.mean = between(state.min, state.mean + difference / state.count, state.max)
+    state.mean += difference / state.count
     state.m2 += difference * (value - state.mean)
     if (value > 0) state.positive.add(bucketIndexOf(value), 1)
     else if (value < 0) state.negative.add(bucketIndexOf(-value), 1)
@@ -128,8 +128,7 @@ export class Summary {
     const a = this.#state
     const b = other.#state
     const count = a.count + b.count
-    if (!Number.isSafeInteger(count))
-      throw new RangeError('together these summaries count more than 2^53 - 1')
+    if (!Number.isSafeInteger(count)) throw new RangeError('together they count more than 2^53 - 1')
     const sums = { sum: a.sum, compensation: a.compensation + b.compensation }
     addCompensated(sums, b.sum)
     const min = Math.min(a.min, b.min)
@@ -143,7 +142,7 @@ export class Summary {
       ...sums,
       min,
       max,
-      mean: between(min, more.mean + difference * share, max),
+      mean: more.mean + difference * share,
       m2: a.m2 + b.m2 + difference * difference * (more.count * share),
       zeroCount: a.zeroCount + b.zeroCount,
       positive: a.positive.merge(b.positive),
@@ -251,10 +250,7 @@ export function decodeSummary(fields: unknown): Summary {
     check(min === null && max === null && mean === null && m2 === 0, 'no observations have a mean')
     return new Summary(state)
   }
-  check(
-    isObservation(min) && isObservation(max) && isObservation(mean),
-    'its bounds or mean are no observations',
-  )
+  check(isObservation(min) && isObservation(max) && isObservation(mean), 'its bounds or mean are none')
   check(min <= mean && mean <= max, 'its mean is out of bounds')
   // The true limit is a quarter of this (Popoviciu's inequality).
   check(m2 <= count * (max - min) ** 2, 'its observations vary more than its bounds')
@@ -344,7 +340,7 @@ class Buckets {
 }
 
 function decodeBuckets(fields: unknown): Buckets {
-  check(Array.isArray(fields) && fields.length % 2 === 0, 'its buckets are no pairs')
+  check(Array.isArray(fields), 'its buckets are no array')
   check(fields.length <= 2 * summaryBucketsMax, 'it has too many buckets')
   const counts = new Map<number, number>()
   let index = 0
@@ -385,7 +381,7 @@ function bucketIndexOf(magnitude: number): number {
   return Math.ceil(Math.log(magnitude) / logGamma)
 }
 
-/** Rounding may carry a mean or an answer past the bounds; the truth lies within. */
+/** The middle of a bucket may be past the bounds; the observations in it are not. */
 function between(min: number, value: number, max: number): number {
   return Math.min(max, Math.max(min, value))
 }

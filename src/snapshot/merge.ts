@@ -115,6 +115,7 @@ export async function mergeSnapshots(
     output,
     async (sink) => {
       manifest = await writeSnapshot(sink, origin, merge.sections(), compress)
+      if (manifest.sections.length === 0 && merge.skipped.length > 0) throw unusableInputs(merge.skipped)
     },
     { fileSystem, random, overwrite },
   )
@@ -195,21 +196,26 @@ class Merge {
     return { kind: 'state', facts: { shard, clocks, digest, cells }, update: encodeState(document) }
   }
 
-  /** What cannot be read is passed over and reported. */
+  /**
+   * A copy that cannot be read is no loss while an equal one can, whichever comes first. Where none can, all are reported, or, when strict,
+   * the merge is refused.
+   */
   async #firstReadable<T>(
     equal: readonly Occurrence[],
     read: (occurrence: Occurrence) => Promise<T>,
   ): Promise<T | undefined> {
+    const failures: { readonly occurrence: Occurrence; readonly error: unknown }[] = []
     for (const occurrence of equal) {
-      const { path } = occurrence.file
-      const { shard } = occurrence.section
       await this.#inputs.use(occurrence.file)
       try {
         return await read(occurrence)
       } catch (error) {
-        if (this.#options.strict === true) throw error
-        this.skipped.push({ ...skippedBy(path, error), shard })
+        failures.push({ occurrence, error })
       }
+    }
+    if (this.#options.strict === true) throw failures[0]?.error
+    for (const { occurrence, error } of failures) {
+      this.skipped.push({ ...skippedBy(occurrence.file.path, error), shard: occurrence.section.shard })
     }
     return undefined
   }

@@ -134,6 +134,17 @@ describe('the bytes', () => {
     expect(toHex(setOf([9, 10]).encode())).toBe('010901')
   })
 
+  test('of as many as a bitmap are a list, the lower form number', () => {
+    expect(setOf(everyFourth(3, 8192)).encode()[0]).toBe(2)
+  })
+
+  test('of one more than a bitmap are a bitmap: a gap of 128 takes two bytes, one of 16,384 three', () => {
+    expect(setOf(everyFourth(128, 8190)).encode()[0]).toBe(2)
+    expect(setOf(everyFourth(128, 8192)).encode()[0]).toBe(3)
+    expect(setOf(everyFourth(16_384, 8190)).encode()[0]).toBe(2)
+    expect(setOf(everyFourth(16_384, 8191)).encode()[0]).toBe(3)
+  })
+
   test('of a whole block are at most 8', () => {
     const set = new IdSet()
     set.addRange(0, idsPerBlock - 1)
@@ -187,6 +198,10 @@ function setOf(ids: Iterable<number>): IdSet {
   const set = new IdSet()
   for (const id of ids) set.add(id)
   return set
+}
+
+function everyFourth(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, index) => first + 4 * index)
 }
 
 function everyOther(): IdSet {

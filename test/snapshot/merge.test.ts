@@ -290,9 +290,19 @@ describe('damage', { timeout: 300_000 }, () => {
       [files[0] as string, copy],
     ]) {
       const path = output()
-      await mergeSnapshots(path, inputs)
+      const { skipped } = await mergeSnapshots(path, inputs, { strict: true })
+      expect(skipped).toEqual([])
       expect((await readSnapshot(path)).get(contextShard('shared', 'all'))?.summary.cells).toBeGreaterThan(0)
     }
+  })
+
+  test('where no shard at all is readable there is no output', async () => {
+    const [only] = files as [string]
+    await using file = await openSnapshotFile(only)
+    for (const { offset } of file.sections) flip(only, offset)
+    const path = output()
+    expect(await codeOf(mergeSnapshots(path, [only]))).toBe('SNAPSHOT_DAMAGED')
+    expect(readdirSync(directory)).not.toContain(basename(path))
   })
 
   test('a shard of which nothing is readable is left out and reported', async () => {

@@ -14,7 +14,8 @@ export function foldProgress(cells: Iterable<PlacedCell>, roster: Roster): Map<n
     if (roster.isVoid(placed.shard, placed.incarnation)) continue
     const cell = decodeCell(placed.content)
     if (cell?.kind !== 'progress') continue
-    const block = decodeKey(cell.key)[1] as number
+    const block = decodeKey(cell.key)[1]
+    if (typeof block !== 'number') continue
     const done = blocks.get(block)
     if (done === undefined) blocks.set(block, cell.ids)
     else done.union(cell.ids)

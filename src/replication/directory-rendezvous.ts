@@ -23,6 +23,8 @@ import { type Rendezvous, type RendezvousEntry, announceIntervalMs } from './ren
 
 /** How long an entry that does not change counts as alive: three announcements, milliseconds. */
 export const leaseMs = 3 * announceIntervalMs
+/** A file that is known is not read again within this time, milliseconds: whoever asks often costs the file system one listing. */
+const rereadMs = announceIntervalMs / 2
 /** Longest file that is read, bytes. */
 const fileBytesMax = 16_384
 const addressesMax = 16
@@ -47,6 +49,7 @@ interface Sighting {
   readonly text: string
   readonly entry: RendezvousEntry
   readonly changedMs: number
+  readonly readMs: number
 }
 
 /** Stores of a job find one another through a directory. Throws `OPTION_INVALID`. */
@@ -101,16 +104,25 @@ class DirectoryRendezvous implements Rendezvous {
     const nowMs = this.#options.time.monotonic()
     const sightings = new Map<string, Sighting>()
     for (const environment of await this.#list()) {
-      const text = await readSmall(join(this.#directory, `${environment}${suffix}`))
-      const entry = text === undefined ? undefined : this.#parse(text, environment)
       const last = this.#sightings.get(environment)
-      if (text !== undefined && entry !== undefined && text !== last?.text) {
-        sightings.set(environment, { text, entry, changedMs: nowMs })
-      } else if (last !== undefined) sightings.set(environment, last)
+      const sighting =
+        last !== undefined && nowMs - last.readMs < rereadMs
+          ? last
+          : await this.#read(environment, last, nowMs)
+      if (sighting !== undefined) sightings.set(environment, sighting)
     }
     this.#sightings = sightings
     const alive = [...sightings.values()].filter(({ changedMs }) => nowMs - changedMs < leaseMs)
     return alive.map(({ entry }) => entry)
+  }
+
+  /** What is there now; what was there before if that cannot be read. */
+  async #read(environment: string, last: Sighting | undefined, nowMs: number): Promise<Sighting | undefined> {
+    const text = await readSmall(join(this.#directory, `${environment}${suffix}`))
+    const entry = text === undefined ? undefined : this.#parse(text, environment)
+    if (text === undefined || entry === undefined || text === last?.text)
+      return last && { ...last, readMs: nowMs }
+    return { text, entry, changedMs: nowMs, readMs: nowMs }
   }
 
   async #list(): Promise<string[]> {

@@ -1,8 +1,8 @@
 /**
  * A peer link: one session at work on one link of the transport. It does what the session wants, in order, and tells the replicator.
  *
- * Frames are numbered when they are made, so effects go through one queue: a push that comes while a frame is being handled waits its
- * turn. Nothing leaves here as an exception: a bug of ours ends the link, not the process.
+ * Frames are numbered when they are made, so effects go through one queue: a push that comes while a frame is being handled goes after
+ * what that frame has led to. Nothing leaves here as an exception: a bug of ours ends the link, not the process.
  */
 import type { Log } from '../base/log.ts'
 import type { Time } from '../base/time.ts'
@@ -40,7 +40,6 @@ export class PeerLink implements LinkEvents {
   readonly #queue: SessionEffect[] = []
   readonly #told = new Set<string>()
   #markGone: () => void = () => {}
-  #isRunning = false
   #isOver = false
   #environment: string | undefined
   #openedMs: number | undefined
@@ -137,10 +136,7 @@ export class PeerLink implements LinkEvents {
     const moment = { nowMs: this.#options.time.monotonic(), bufferedBytes: this.#link.bufferedBytes }
     try {
       for (const effect of step(moment)) this.#queue.push(effect)
-      if (this.#isRunning) return
-      this.#isRunning = true
       for (let effect = this.#queue.shift(); effect; effect = this.#queue.shift()) this.#do(effect)
-      this.#isRunning = false
     } catch (error) {
       this.#options.log.warn('a link failed', { peer: this.address, error: String(error) })
       this.close(closes.internal)

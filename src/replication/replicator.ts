@@ -10,12 +10,12 @@
  */
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
-import type { Time, Timer } from '../base/time.ts'
+import { type Time, type Timer, sleep } from '../base/time.ts'
 import { assert } from '../base/assert.ts'
 import { encodeText } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { type Close, closes } from './closing.ts'
-import { type Dial, DialPlan, survivor } from './dial-plan.ts'
+import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
 import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
 import { type Rendezvous, announceIntervalMs } from './rendezvous.ts'
@@ -32,6 +32,8 @@ export const secretBytesMin = 16
 export const handshakesMax = 256
 const tickMs = 100
 const closeMaxMs = 1_000
+/** How long a sync waits for the rendezvous to name new peers, milliseconds. */
+const lookMaxMs = 2_000
 /** Time between two looks at the rendezvous, in the first minute and later, jittered by a quarter, milliseconds. */
 const lookIntervalMs = { first: 2_000, later: 10_000, firstFor: 60_000 } as const
 
@@ -143,21 +145,22 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   }
 
   async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<SyncReport> {
-    const deadlineMs = this.#nowMs() + timeoutMs
-    await this.#within(timeoutMs, this.#look())
     if (this.#closed !== undefined) return { reached: [], missed: [] }
-    this.#plan.hurry(this.#nowMs())
-    const id = this.#nextRound++
-    const linked = [...this.#links].flatMap((link) => (link.isOpen ? (link.environment ?? []) : []))
-    const round = new SyncRound(id, this, [...new Set(linked)], this.#plan.targets())
-    this.#rounds.set(id, round)
-    this.#guarded(() => this.#dialDue())
-    this.#guarded(() => round.advance())
-    const timer = this.#options.time.after(Math.max(0, deadlineMs - this.#nowMs()), () => round.end())
-    const result = await round.result
+    const round = new SyncRound(this.#nextRound, this)
+    this.#rounds.set(this.#nextRound++, round)
+    const timer = this.#options.time.after(timeoutMs, () => round.end())
+    this.#guarded(() => this.#gather(round))
+    void this.#within(lookMaxMs, this.#look()).then(() =>
+      this.#guarded(() => {
+        this.#gather(round)
+        round.complete()
+      }),
+    )
+    // Timers do not keep the process alive, and a store that only dials has nothing else between two tries.
+    const isOver = round.result.then(() => this.#rounds.delete(round.id))
+    while (this.#rounds.has(round.id)) await Promise.race([isOver, sleep(tickMs)])
     timer.cancel()
-    this.#rounds.delete(id)
-    return result
+    return round.result
   }
 
   peers(): readonly PeerStatus[] {
@@ -236,18 +239,20 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const isQuiet = close.code === closes.self.code || close.code === closes.duplicate.code
     if (environment !== undefined && !isQuiet) this.#options.log.info('a peer is disconnected', facts)
     else if (!isQuiet) this.#warnOnce(address, 'a link did not come about', facts)
+    const hasLeft = close.code === closes.bye.code && environment !== undefined
+    if (hasLeft) for (const round of this.#rounds.values()) round.left(environment)
     this.#advanceRounds()
   }
 
   // What sync rounds look at.
 
-  target(key: string) {
-    return this.#plan.targets().find((target) => target.key === key)
+  target(name: string): Target | undefined {
+    return this.#plan.targets().find(({ key, environment }) => key === name || environment === name)
   }
 
+  /** The newest: an older one may be dead without knowing it. */
   linkTo(environment: string): PeerLink | undefined {
-    for (const link of this.#links) if (link.isOpen && link.environment === environment) return link
-    return undefined
+    return [...this.#links].findLast((link) => link.isOpen && link.environment === environment)
   }
 
   #tick(): void {
@@ -344,6 +349,15 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     })
     await Promise.race([work, limit])
     timer?.cancel()
+  }
+
+  /** Everyone with a link, or known, takes part in the round; who has no link is tried at once. */
+  #gather(round: SyncRound): void {
+    const linked = [...this.#links].flatMap((link) => (link.isOpen ? (link.environment ?? []) : []))
+    this.#plan.hurry(this.#nowMs())
+    round.add(linked, this.#plan.targets())
+    this.#dialDue()
+    round.advance()
   }
 
   #advanceRounds(): void {

@@ -14,8 +14,8 @@
  * - An update with a gap leads to a `have` of its worker, with back-off.
  * - Root digests, told once in a while, find what all that missed.
  *
- * Invariants: at most one `have` of all workers is unanswered by root digests; nothing is sent once closed; no effect but
- * `close` comes before the handshake is over.
+ * Invariants: before the handshake is over there are no effects but its own frames and `close`; after `close` there are none;
+ * root digests cause no `have` of all workers while one is unanswered.
  */
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'

@@ -20,52 +20,62 @@ export interface SyncReport {
 /** What a round sees of the replicator. */
 export interface RoundView {
   readonly environment: string
-  target(key: string): Target | undefined
+  /** By environment or given address. */
+  target(name: string): Target | undefined
   linkTo(environment: string): PeerLink | undefined
 }
 
 interface RoundPeer {
-  readonly key: string | undefined
+  /** Its environment, or the address that was given while nobody has answered there. */
+  readonly name: string
   environment: string | undefined
   link: PeerLink | undefined
 }
 
 export class SyncRound {
+  readonly id: number
   readonly result: Promise<SyncReport>
-  readonly #id: number
   readonly #view: RoundView
   readonly #waiting = new Set<RoundPeer>()
+  readonly #added = new Set<string>()
   readonly #asked = new Set<PeerLink>()
   readonly #reached = new Set<string>()
   readonly #missed = new Set<string>()
+  #isComplete = false
   #resolve: (result: SyncReport) => void = () => {}
 
-  constructor(id: number, view: RoundView, linked: readonly string[], targets: readonly Target[]) {
-    this.#id = id
+  constructor(id: number, view: RoundView) {
+    this.id = id
     this.#view = view
-    for (const environment of linked) this.#waiting.add({ key: undefined, environment, link: undefined })
-    for (const { key, environment } of targets) {
-      if (environment === undefined || !linked.includes(environment)) {
-        this.#waiting.add({ key, environment, link: undefined })
-      }
-    }
     this.result = new Promise((resolve) => {
       this.#resolve = resolve
     })
   }
 
+  /** Adds those with a link, and those who are known. Who is already in stays in. */
+  add(linked: readonly string[], targets: readonly Target[]): void {
+    for (const environment of linked) this.#add(environment, environment)
+    for (const { key, environment } of targets) this.#add(environment ?? key, environment)
+  }
+
+  /** Nobody is added any more: the round may end. */
+  complete(): void {
+    this.#isComplete = true
+    this.advance()
+  }
+
   /** Looks anew whom to ask: whenever a link came or went. */
   advance(): void {
     for (const peer of this.#waiting) {
-      const target = peer.key === undefined ? undefined : this.#view.target(peer.key)
+      const target = this.#view.target(peer.name)
       peer.environment ??= target?.environment
       const link = peer.environment === undefined ? undefined : this.#view.linkTo(peer.environment)
       peer.link = link
       if (peer.environment === this.#view.environment) this.#waiting.delete(peer)
       else if (link !== undefined) this.#ask(link)
-      else if (peer.key !== undefined && (target?.failures ?? dialsMax) >= dialsMax) this.#miss(peer)
+      else if (target !== undefined && target.failures >= dialsMax) this.#miss(peer)
     }
-    if (this.#waiting.size === 0) this.end()
+    this.#endWhenDone()
   }
 
   /** A link's answer is complete. */
@@ -78,7 +88,13 @@ export class SyncRound {
         this.#waiting.delete(peer)
       }
     }
-    if (this.#waiting.size === 0) this.end()
+    this.#endWhenDone()
+  }
+
+  /** A peer said goodbye: it is not waited for. */
+  left(environment: string): void {
+    for (const peer of this.#waiting) if (peer.environment === environment) this.#miss(peer)
+    this.#endWhenDone()
   }
 
   /** Who has not answered by now is missed. */
@@ -88,14 +104,24 @@ export class SyncRound {
     this.#resolve({ reached: [...this.#reached], missed })
   }
 
+  #add(name: string, environment: string | undefined): void {
+    if (this.#added.has(name)) return
+    this.#added.add(name)
+    this.#waiting.add({ name, environment, link: undefined })
+  }
+
+  #endWhenDone(): void {
+    if (this.#isComplete && this.#waiting.size === 0) this.end()
+  }
+
   #ask(link: PeerLink): void {
     if (this.#asked.has(link)) return
     this.#asked.add(link)
-    link.sync(this.#id)
+    link.sync(this.id)
   }
 
   #miss(peer: RoundPeer): void {
     this.#waiting.delete(peer)
-    this.#missed.add(peer.environment ?? peer.key ?? '')
+    this.#missed.add(peer.environment ?? peer.name)
   }
 }

@@ -1,0 +1,568 @@
+/** Replicators over a network in memory, with time in the test's hands. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Log } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { staticRendezvous, type Rendezvous, type RendezvousEntry } from '../../src/replication/rendezvous.ts'
+import { type Replicator, type ReplicatorOptions, startReplicator } from '../../src/replication/replicator.ts'
+import { FakeReplica } from './fake-replica.ts'
+import { ManualTime, settle } from './manual-time.ts'
+import { MemoryNetwork } from './memory-transport.ts'
+import { secret } from './session-pair.ts'
+
+let network: MemoryNetwork
+let time: ManualTime
+let running: Replicator[]
+let warnings: string[]
+
+beforeEach(() => {
+  network = new MemoryNetwork()
+  time = new ManualTime()
+  running = []
+  warnings = []
+})
+
+afterEach(async () => {
+  await whileTimePasses(Promise.all(running.map((replicator) => replicator.close())))
+})
+
+const log: Log = { info: () => {}, warn: (message) => warnings.push(message) }
+
+async function start(replica: FakeReplica, options: Partial<ReplicatorOptions> = {}): Promise<Replicator> {
+  const replicator = await startReplicator({
+    replica,
+    transport: network,
+    listen: { host: replica.environment.slice(0, 2), port: 1 },
+    secret,
+    job: 'job',
+    time,
+    random: seededRandom(Number.parseInt(replica.environment.slice(0, 2), 16)),
+    log,
+    ...options,
+  })
+  running.push(replicator)
+  return replicator
+}
+
+/** Lets time pass in steps, and everything happen in between. */
+async function pass(ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 100) {
+    time.advance(100)
+    await settle()
+  }
+}
+
+async function whileTimePasses<T>(work: Promise<T>): Promise<T> {
+  const state = { isOver: false }
+  const watched = work.finally(() => (state.isOver = true))
+  while (!state.isOver) await pass(100)
+  return watched
+}
+
+function connected(replicator: Replicator): string[] {
+  return replicator
+    .peers()
+    .filter((peer) => peer.connected)
+    .map((peer) => (peer.environment ?? '').slice(0, 2))
+    .sort()
+}
+
+const names = ['1a', '2b', '3c', '4d']
+
+describe('a mesh', () => {
+  test('of four that know one another converges, and has one link for each pair', async () => {
+    const replicas = names.map((name) => new FakeReplica(name))
+    for (const [i, replica] of replicas.entries()) replica.write('before', `context/rank-${i}/all`)
+    const mesh: Replicator[] = []
+    // Everyone is given everyone, itself included, as in one file for all.
+    for (const replica of replicas)
+      mesh.push(await start(replica, { peers: names.map((name) => `${name}:1`) }))
+    await pass(3_000)
+    for (const [i, replica] of replicas.entries()) {
+      expect(connected(mesh[i] as Replicator)).toEqual(names.filter((_, j) => j !== i))
+      expect(mesh[i]?.peers()).toHaveLength(3)
+      expect(network.linkCount).toBe(6)
+      replica.write('after', `context/rank-${i}/all`, `progress/rank-${i}`)
+    }
+    await settle()
+    for (const replica of replicas) expect(replica.content).toEqual(replicas[0]?.content)
+  })
+
+  test('keeps one link to a peer of several addresses, and does not dial it again and again', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    network.aliases.set('b by another name:1', '2b:1')
+    const first = await start(a, { peers: ['2b:1', 'b by another name:1'] })
+    await start(b, { peers: ['1a:1'] })
+    await pass(1_000)
+    expect(network.linkCount).toBe(1)
+    const [status] = first.peers()
+    await pass(5_000)
+    expect(network.linkCount).toBe(1)
+    expect(first.peers()).toHaveLength(1)
+    expect(first.peers()[0]?.bytesSent).toBeGreaterThan(status?.bytesSent ?? 0)
+  })
+
+  test('converges after the network was cut', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(500)
+    network.isDown = true
+    network.cut()
+    a.write('alone', 'context/a/all')
+    b.write('alone', 'context/b/all')
+    await pass(20_000)
+    expect(connected(first)).toEqual([])
+    expect(first.peers()[0]?.problem).toMatch('nobody is at')
+    network.isDown = false
+    await pass(6_000)
+    expect(connected(first)).toEqual(['2b'])
+    expect(a.content).toEqual(b.content)
+  })
+
+  test('takes in one that comes late', async () => {
+    const [a, b, late] = [new FakeReplica('1a'), new FakeReplica('2b'), new FakeReplica('3c')]
+    const peers = ['1a:1', '2b:1', '3c:1']
+    await start(a, { peers })
+    await start(b, { peers })
+    for (let i = 0; i < 100; i++) a.write(`${i}`, 'context/a/all')
+    await pass(10_000)
+    await start(late, { peers })
+    await pass(6_000)
+    expect(late.content).toEqual(a.content)
+    late.write('hello', 'context/c/all')
+    await settle()
+    expect(b.content).toEqual(late.content)
+  })
+
+  test('passes on what came from a third, though only own changes are pushed', async () => {
+    const [a, b, c] = [new FakeReplica('1a'), new FakeReplica('2b'), new FakeReplica('3c')]
+    await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await start(c, { peers: ['2b:1'] })
+    await pass(2_000)
+    a.write('through b', 'context/a/all')
+    await pass(5_000)
+    expect(c.content).toEqual(a.content)
+  })
+
+  test('closes with whom it does not share job or secret, and goes on with the others', async () => {
+    const [a, b, c, d] = names.map((name) => new FakeReplica(name)) as [
+      FakeReplica,
+      FakeReplica,
+      FakeReplica,
+      FakeReplica,
+    ]
+    a.write('secret', 'context/a/all')
+    const first = await start(a, { peers: ['2b:1', '3c:1', '4d:1'] })
+    await start(b)
+    await start(c, { secret: Buffer.alloc(32) })
+    await start(d, { job: 'other' })
+    await pass(10_000)
+    expect(connected(first)).toEqual(['2b'])
+    expect([c.content, d.content]).toEqual([[], []])
+    const problems = first.peers().map(({ problem }) => problem)
+    expect(problems).toEqual(expect.arrayContaining(['SECRET_WRONG', 'JOB_OTHER']))
+    // Told once on each side, however often it is tried.
+    expect(warnings.filter((warning) => warning === 'a link did not come about').length).toBeLessThanOrEqual(
+      4,
+    )
+  })
+
+  test('survives a replica that refuses, and says which', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    a.write('x', 'context/a/all')
+    b.isRefusing = true
+    await start(a, { peers: ['2b:1'] })
+    const second = await start(b)
+    await pass(30_000)
+    expect(connected(second)).toEqual(['1a'])
+    expect(second.peers()[0]?.refusedUpdates).toBeGreaterThan(0)
+    expect(b.applied).toBeLessThan(12)
+    expect(warnings.filter((warning) => warning.includes('refused'))).toHaveLength(1)
+    b.isRefusing = false
+    await pass(60_000)
+    expect(b.content).toEqual(a.content)
+  })
+
+  test('raises an alarm where equal clocks have unequal digests', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    a.write('x', 'context/a/all')
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    b.corrupt('context/a/all')
+    await pass(60_000)
+    expect(first.peers()[0]?.divergedShards).toBe(1)
+    expect(warnings.filter((warning) => warning.includes('diverged'))).toHaveLength(2)
+  })
+
+  test('survives a replica that throws wherever it can', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    b.write('x', 'context/b/all')
+    const broken = new Proxy(a, {
+      get: (target, name) => {
+        if (['shards', 'rootDigest', 'diff', 'apply'].includes(String(name))) {
+          return () => {
+            throw new Error('broken')
+          }
+        }
+        const value: unknown = Reflect.get(target, name)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    await start(broken, { peers: ['2b:1'] })
+    const second = await start(b)
+    await pass(20_000)
+    expect(warnings).toContain('a link failed')
+    expect(connected(second)).toEqual([])
+  })
+})
+
+describe('a rendezvous', () => {
+  class Board implements Rendezvous {
+    readonly entries = new Map<string, RendezvousEntry>()
+    isBroken = false
+    announced = 0
+    looks = 0
+    #own = ''
+
+    static for(board: Board): Board {
+      return Object.assign(new Board(), { entries: board.entries })
+    }
+
+    async announce(entry: RendezvousEntry): Promise<void> {
+      this.announced++
+      if (this.isBroken) throw new Error('the file system is full')
+      this.#own = entry.environment
+      this.entries.set(entry.environment, entry)
+    }
+
+    async withdraw(): Promise<void> {
+      if (this.isBroken) throw new Error('the file system is gone')
+      this.entries.delete(this.#own)
+    }
+
+    async peers(): Promise<readonly RendezvousEntry[]> {
+      this.looks++
+      if (this.isBroken) throw new Error('the file system hangs')
+      return [...this.entries.values()]
+    }
+  }
+
+  test('brings stores together, with one link for each pair', async () => {
+    const board = new Board()
+    const replicas = names.map((name) => new FakeReplica(name))
+    const mesh: Replicator[] = []
+    for (const replica of replicas) {
+      replica.write('x', `context/${replica.environment}/all`)
+      mesh.push(await start(replica, { rendezvous: Board.for(board) }))
+    }
+    await pass(4_000)
+    for (const [i, replicator] of mesh.entries()) {
+      expect(connected(replicator)).toEqual(names.filter((_, j) => j !== i))
+      expect(replicas[i]?.content).toEqual(replicas[0]?.content)
+    }
+  })
+
+  test('is told every ten seconds, and asked gently', async () => {
+    const board = new Board()
+    await start(new FakeReplica('1a'), { rendezvous: board })
+    await pass(60_000)
+    expect(board.announced).toBeGreaterThanOrEqual(6)
+    expect(board.announced).toBeLessThanOrEqual(7)
+    expect(board.looks).toBeGreaterThan(20)
+    expect(board.looks).toBeLessThan(45)
+    const looks = board.looks
+    await pass(60_000)
+    expect(board.looks - looks).toBeLessThanOrEqual(9)
+  })
+
+  test('that fails is tried again, and tells of it once', async () => {
+    const board = new Board()
+    board.isBroken = true
+    const replicator = await start(new FakeReplica('1a'), { rendezvous: board })
+    await pass(40_000)
+    expect(warnings.sort()).toEqual(['the rendezvous cannot be read', 'the rendezvous cannot be told'])
+    board.isBroken = false
+    await pass(15_000)
+    expect(board.entries.size).toBe(1)
+    board.isBroken = true
+    await whileTimePasses(replicator.close())
+  })
+
+  test('that hangs keeps nothing else from working', async () => {
+    const forever = () => new Promise<never>(() => {})
+    const hanging: Rendezvous = { announce: forever, withdraw: forever, peers: forever }
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    a.write('x', 'context/a/all')
+    await start(b)
+    const first = await start(a, { rendezvous: hanging, peers: ['2b:1'] })
+    await pass(3_000)
+    expect(b.content).toEqual(a.content)
+    expect(await whileTimePasses(first.sync({ timeoutMs: 1_000 }))).toMatchObject({ missed: [] })
+    await whileTimePasses(first.close())
+  })
+
+  test('publishes what is advertised, and the withdrawal', async () => {
+    const board = new Board()
+    const replicator = await start(new FakeReplica('1a'), { rendezvous: board, advertise: ['ws://login:1'] })
+    await pass(100)
+    expect([...board.entries.values()].map(({ addresses }) => addresses)).toEqual([['ws://login:1']])
+    expect(replicator.addresses()).toEqual(['ws://login:1'])
+    await whileTimePasses(replicator.close())
+    expect(board.entries.size).toBe(0)
+  })
+
+  test('the larger environment dials when the smaller one does not', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    await start(a)
+    const entry = { environment: a.environment, addresses: ['1a:1'] }
+    const second = await start(b, { rendezvous: staticRendezvous([entry]) })
+    await pass(4_000)
+    expect(connected(second)).toEqual([])
+    await pass(2_000)
+    expect(connected(second)).toEqual(['1a'])
+  })
+})
+
+describe('sync', () => {
+  test('brings everything that the peers have', async () => {
+    const [a, b, c] = [new FakeReplica('1a'), new FakeReplica('2b'), new FakeReplica('3c')]
+    const first = await start(a, { peers: ['2b:1', '3c:1'] })
+    await start(b)
+    await start(c)
+    await pass(1_000)
+    network.isHeldUp = true
+    b.write('on its way', 'context/b/all')
+    c.write('on its way', 'context/c/all')
+    const synced = first.sync({ timeoutMs: 10_000 })
+    await settle()
+    expect(a.count('b') + a.count('c')).toBe(0)
+    network.release()
+    expect(await whileTimePasses(synced)).toEqual({ reached: [b.environment, c.environment], missed: [] })
+    expect(a.count('b') + a.count('c')).toBe(2)
+  })
+
+  test('waits for peers that are known and not yet connected', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    b.write('x', 'context/b/all')
+    await start(b)
+    const first = await start(a, { peers: ['2b:1'] })
+    expect(await whileTimePasses(first.sync({ timeoutMs: 10_000 }))).toEqual({
+      reached: [b.environment],
+      missed: [],
+    })
+    expect(a.content).toEqual(b.content)
+  })
+
+  test('finds peers that were announced a moment ago', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    b.write('x', 'context/b/all')
+    const entries: RendezvousEntry[] = []
+    const rendezvous: Rendezvous = {
+      announce: async () => {},
+      withdraw: async () => {},
+      peers: async () => [...entries],
+    }
+    const first = await start(a, { rendezvous })
+    await settle()
+    await start(b)
+    entries.push({ environment: b.environment, addresses: ['2b:1'] })
+    expect(await whileTimePasses(first.sync({ timeoutMs: 10_000 }))).toEqual({
+      reached: [b.environment],
+      missed: [],
+    })
+    expect(a.content).toEqual(b.content)
+  })
+
+  test('does not wait for those who cannot be reached', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    await start(b)
+    const first = await start(a, { peers: ['2b:1', 'gone:1'] })
+    await pass(20_000)
+    const before = time.monotonic()
+    const report = await whileTimePasses(first.sync({ timeoutMs: 60_000 }))
+    expect(report).toEqual({ reached: [b.environment], missed: ['gone:1'] })
+    expect(time.monotonic() - before).toBeLessThan(5_000)
+  })
+
+  test('asks over the newest link: an older one may be dead without knowing it', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    await start(a, { peers: ['2b:1'] })
+    const second = await start(b)
+    await pass(1_000)
+    network.freeze()
+    const reborn = new FakeReplica('1a')
+    reborn.write('x', 'context/a/all')
+    await start(reborn, { listen: { host: '1a', port: 2 }, peers: ['2b:1'] })
+    await pass(1_000)
+    const before = time.monotonic()
+    const report = await whileTimePasses(second.sync({ timeoutMs: 20_000 }))
+    expect(report).toEqual({ reached: [a.environment], missed: [] })
+    expect(time.monotonic() - before).toBeLessThan(5_000)
+    expect(b.count('a')).toBe(1)
+  })
+
+  test('ends with the time when a peer does not answer', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    network.isHeldUp = true
+    const before = time.monotonic()
+    const report = await whileTimePasses(first.sync({ timeoutMs: 3_000 }))
+    expect(report).toEqual({ reached: [], missed: [b.environment] })
+    expect(time.monotonic() - before).toBeGreaterThanOrEqual(3_000)
+    expect(time.monotonic() - before).toBeLessThan(3_500)
+  })
+
+  test('asks again when the link breaks meanwhile', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    network.isHeldUp = true
+    b.write('on its way', 'context/b/all')
+    const synced = first.sync({ timeoutMs: 30_000 })
+    await settle()
+    network.cut()
+    network.isHeldUp = false
+    expect(await whileTimePasses(synced)).toEqual({ reached: [b.environment], missed: [] })
+    expect(a.count('b')).toBe(1)
+  })
+
+  test('does not wait for a peer that leaves meanwhile', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a)
+    const second = await start(b, { peers: ['1a:1'] })
+    await pass(1_000)
+    network.isHeldUp = true
+    const before = time.monotonic()
+    const synced = first.sync({ timeoutMs: 60_000 })
+    await settle()
+    const closed = second.close()
+    network.release()
+    // Its goodbye is sent before it hears the question.
+    const { reached, missed } = await whileTimePasses(synced)
+    expect([...reached, ...missed]).toEqual([b.environment])
+    expect(time.monotonic() - before).toBeLessThan(5_000)
+    await whileTimePasses(closed)
+  })
+
+  test('misses a peer whose updates are refused', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    b.write('x', 'context/b/all')
+    a.isRefusing = true
+    await start(b)
+    await pass(1_000)
+    expect(await whileTimePasses(first.sync({ timeoutMs: 3_000 }))).toEqual({
+      reached: [],
+      missed: [b.environment],
+    })
+  })
+
+  test('is over at once without peers, oneself alone, and after the end', async () => {
+    const replicator = await start(new FakeReplica('1a'), { peers: ['1a:1'] })
+    await pass(1_000)
+    const nothing = { reached: [], missed: [] }
+    expect(await replicator.sync({ timeoutMs: 60_000 })).toEqual(nothing)
+    await whileTimePasses(replicator.close())
+    expect(await replicator.sync({ timeoutMs: 60_000 })).toEqual(nothing)
+  })
+
+  test('many at once all end', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    const rounds = Array.from({ length: 20 }, () => first.sync({ timeoutMs: 5_000 }))
+    for (const report of await whileTimePasses(Promise.all(rounds))) {
+      expect(report).toEqual({ reached: [b.environment], missed: [] })
+    }
+  })
+
+  test('ends when the replicator is closed', async () => {
+    const first = await start(new FakeReplica('1a'), { peers: ['2b:1'] })
+    await start(new FakeReplica('2b'))
+    await pass(1_000)
+    network.isHeldUp = true
+    const synced = first.sync({ timeoutMs: 3_600_000 })
+    await settle()
+    const closed = first.close()
+    expect((await synced).missed).toHaveLength(1)
+    await whileTimePasses(closed)
+  })
+})
+
+describe('closing', () => {
+  test('sends what waits, says goodbye, and stops everything', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    const second = await start(b)
+    await pass(1_000)
+    a.write('last words', 'context/a/all')
+    await whileTimePasses(first.close())
+    expect(b.content).toEqual(a.content)
+    expect(connected(second)).toEqual([])
+    a.write('nobody hears', 'context/a/all')
+    await pass(10_000)
+    expect(b.count('a')).toBe(1)
+    expect(first.peers().filter((peer) => peer.connected)).toEqual([])
+  })
+
+  test('takes no longer than a second or two with a peer that does not read', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    network.isHeldUp = true
+    a.write('stuck', 'context/a/all')
+    const before = time.monotonic()
+    await whileTimePasses(first.close())
+    expect(time.monotonic() - before).toBeLessThanOrEqual(2_500)
+  })
+
+  test('is the same when repeated, also with a dial under way', async () => {
+    const first = await start(new FakeReplica('1a'), { peers: ['2b:1'] })
+    const second = await start(new FakeReplica('2b'))
+    const closed = first.close()
+    expect(first.close()).toBe(closed)
+    await whileTimePasses(closed)
+    await pass(1_000)
+    expect(connected(second)).toEqual([])
+  })
+})
+
+describe('starting', () => {
+  test('refuses a secret that is none', async () => {
+    const starting = start(new FakeReplica('1a'), { secret: Buffer.alloc(15) })
+    await expect(starting).rejects.toMatchObject({ code: 'SECRET_MISSING' })
+  })
+
+  test('refuses a place that is taken', async () => {
+    await start(new FakeReplica('1a'))
+    await expect(start(new FakeReplica('1a'))).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+  })
+
+  test('refuses a job name that is too long', async () => {
+    await expect(start(new FakeReplica('1a'), { job: 'x'.repeat(129) })).rejects.toMatchObject({
+      code: 'OPTION_INVALID',
+    })
+  })
+})
+
+test('no more than so many links wait for their handshake', async () => {
+  await start(new FakeReplica('1a'))
+  const closes: number[] = []
+  const silent = (address: string): Promise<void> =>
+    network.dial(address, () => ({
+      onFrame: () => {},
+      onDrain: () => {},
+      onClose: ({ code }) => closes.push(code),
+    }))
+  for (let i = 0; i < 300; i++) await silent('1a:1')
+  await settle()
+  expect(closes).toEqual(Array(44).fill(1013))
+  await pass(6_000)
+  expect(closes.filter((code) => code === 4408)).toHaveLength(256)
+})

@@ -1,6 +1,12 @@
 /** What the parts of a store share: its environment, the writer of its worker, and when to settle. */
 import type { Environment } from './environment.ts'
-import type { Writer } from './writer.ts'
+import { ContextStoreError } from './errors.ts'
+import { indexKey } from './model/cell.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
+import { encodeKey, encodePrefix, prefixEnd, type Key } from './model/key.ts'
+import type { Rates } from './progress.ts'
+import type { Transaction } from './registers.ts'
+import type { Draft, Writer } from './writer.ts'
 
 export interface Core {
   readonly environment: Environment
@@ -9,4 +15,35 @@ export interface Core {
   checkOpen(): void
   /** Something was coalesced: it is to become cells in time. */
   settleSoon(): void
+  /** Registers, written into a draft that somebody else commits. */
+  writesInto(draft: Draft): Transaction
+  readonly rates: Rates
+}
+
+/** Live cells of a kind whose key begins with `prefix`, of all followed shards. */
+export function* cellsBelow(core: Core, kind: number, prefix: Key): Iterable<PlacedCell> {
+  const start = indexKey(kind, encodePrefix(prefix))
+  for (const { cells } of core.environment.storage.scan(start, prefixEnd(start))) yield* cells
+}
+
+/** Throws `NAME_INVALID`, `KEY_INVALID`. */
+export function checkName(what: string, name: string): void {
+  if (typeof name === 'string' && name.length > 0) {
+    encodeKey([name])
+    return
+  }
+  throw new ContextStoreError(
+    'NAME_INVALID',
+    `The name of a ${what} is a non-empty string, this is ${JSON.stringify(name)}.`,
+    'Give it a name.',
+  )
+}
+
+export function invalidNumber(sentence: string, cause?: unknown): ContextStoreError {
+  return new ContextStoreError(
+    'NUMBER_INVALID',
+    sentence,
+    'Give safe integers to counters and progress, finite numbers to statistics.',
+    { cause },
+  )
 }

@@ -3,11 +3,12 @@
  *
  * It is what replication and snapshots see of a store: they exchange shard names, updates and clocks with it and know nothing of cells.
  */
+import { toMapKey } from './base/bytes.ts'
 import type { Random } from './base/random.ts'
 import type { Time } from './base/time.ts'
 import { ContextStoreError } from './errors.ts'
 import { cellKind, decodeCell, indexKey } from './model/cell.ts'
-import type { Clocks } from './model/clocks.ts'
+import { coversClocks, noClocks, type Clocks } from './model/clocks.ts'
 import { Roster } from './model/fold/roster.ts'
 import { prefixEnd } from './model/key.ts'
 import {
@@ -24,7 +25,18 @@ import { StampClock } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
 import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
 import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
+import { encodeVersion, type SeenVersion } from './seen-version.ts'
 import type { Storage } from './storage/storage.ts'
+
+/** What one commit touched. */
+export interface CommitNotice {
+  /** Counted since this environment was opened. */
+  readonly sequence: number
+  readonly indexKeys: readonly Uint8Array[]
+}
+
+/** Commits that can be told to a watcher that resumes. */
+const noticesMax = 10_000
 
 type ChangeListener = (updates: readonly ShardUpdate[]) => void
 
@@ -35,6 +47,10 @@ export class Environment implements Replica {
   readonly time: Time
   readonly random: Random
   readonly #listeners = new Set<ChangeListener>()
+  readonly #watchers = new Set<(notice: CommitNotice) => void>()
+  readonly #heardMs = new Map<number, number>()
+  #notices: CommitNotice[] = []
+  #sequence = 0
   readonly #outgoing = new Map<string, Map<ShardName, Change>>()
 
   constructor(storage: Storage, time: Time, random: Random) {
@@ -68,6 +84,19 @@ export class Environment implements Replica {
     const shards = (): SourceShard[] =>
       [...this.shards()].filter(({ shard }) => include === 'all' || own.has(addressOf(shard).worker))
     return { environment: this.environment, shards }
+  }
+
+  /** A token of everything seen here. */
+  get version(): string {
+    return encodeVersion([...this.storage.shards()].map(([shard, { clocks }]) => [shard, clocks]))
+  }
+
+  /** True when everything in `version` has been seen here. */
+  hasSeen(version: SeenVersion): boolean {
+    const shards = this.storage.shards()
+    return [...version].every(([shard, clocks]) =>
+      coversClocks(shards.get(shard)?.clocks ?? noClocks, clocks),
+    )
   }
 
   rootDigest(): string {
@@ -119,9 +148,49 @@ export class Environment implements Replica {
     return () => this.#listeners.delete(listener)
   }
 
+  /** Commits since this environment was opened. */
+  get sequence(): number {
+    return this.#sequence
+  }
+
+  /** Calls `watcher` after every commit; it must not throw. */
+  onCommit(watcher: (notice: CommitNotice) => void): () => void {
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
+  /** The commits after a position, or `undefined` where they are not kept any more. */
+  noticesAfter(sequence: number): readonly CommitNotice[] | undefined {
+    const oldest = this.#sequence - this.#notices.length
+    if (sequence > this.#sequence || sequence < oldest) return undefined
+    return this.#notices.slice(sequence - oldest)
+  }
+
+  /** When something of an incarnation last came in, by the monotonic clock; `-Infinity` where nothing did since opening. */
+  heardMs(incarnation: number): number {
+    return this.#heardMs.get(incarnation) ?? -Infinity
+  }
+
   #commit(changes: readonly Change[]): void {
+    if (changes.length === 0) return
     this.storage.commit(changes)
-    for (const change of changes) this.roster.apply(change)
+    const indexKeys: Uint8Array[] = []
+    const now = this.time.monotonic()
+    for (const change of changes) {
+      this.roster.apply(change)
+      for (const { incarnation } of change.advanced) this.#heardMs.set(incarnation, now)
+      for (const cell of change.died) indexKeys.push(cell.indexKey)
+      for (const cell of change.born) indexKeys.push(cell.indexKey)
+    }
+    this.#notify(indexKeys)
+  }
+
+  #notify(touched: readonly Uint8Array[]): void {
+    const distinct = new Map(touched.map((indexKey) => [toMapKey(indexKey), indexKey]))
+    const notice = { sequence: ++this.#sequence, indexKeys: [...distinct.values()] }
+    this.#notices.push(notice)
+    if (this.#notices.length > 2 * noticesMax) this.#notices = this.#notices.slice(-noticesMax)
+    for (const watcher of this.#watchers) watcher(notice)
   }
 
   #observeStamps(changes: readonly Change[]): void {

@@ -76,6 +76,7 @@ function sharedOver(storage: Storage, options: CompleteOptions): Shared {
     options,
     environment,
     writers: new Map(),
+    watchers: new Set(),
     replicator: undefined,
     settleTimer: undefined,
     checkpointing: undefined,

@@ -4,22 +4,39 @@
  * Writes are visible when the call returns and durable when `flush` resolves. Reads are synchronous and fold all followed shards. Errors of
  * use are thrown at the call, errors of durability at `flush`; nothing else of ours reaches the user's process.
  */
-import { Counter, Progress, scopeOf, Statistic } from './aggregates.ts'
 import type { Timer } from './base/time.ts'
 import type { ContextStore } from './context-store.ts'
 import type { Core } from './core.ts'
+import { Counter } from './counter.ts'
 import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
+import { Journal } from './journal.ts'
 import type { Key, KeyElement } from './model/key.ts'
 import { checkWorkerName } from './model/shard.ts'
 import type { Value } from './model/value.ts'
 import type { CompleteOptions } from './options.ts'
 import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
+import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
 import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
+import { scopeOf, Statistic } from './statistic.ts'
 import { softwareVersion } from './version.ts'
+import { decodeVersion } from './seen-version.ts'
+import { waitUntil, Watcher, type WatchOptions } from './watch.ts'
 import { Draft, Writer } from './writer.ts'
+
+/** What may be waited for. */
+export type WaitCondition =
+  | (() => boolean)
+  /** Holds something. */
+  | { readonly key: Key }
+  /** The value of a counter. */
+  | { readonly counter: string; readonly atLeast: number }
+  /** Items done of a step. */
+  | { readonly progress: string; readonly atLeast: number }
+  /** `version` of another store. */
+  | { readonly version: string }
 
 /** How a store is doing. */
 export interface Health {
@@ -55,6 +72,7 @@ export interface Shared {
   readonly options: CompleteOptions
   readonly environment: Environment
   readonly writers: Map<string, Writer>
+  readonly watchers: Set<Watcher>
   replicator: Replicator | undefined
   settleTimer: Timer | undefined
   /** The checkpoint on its way, if any; never rejects. */
@@ -80,6 +98,8 @@ export class Store implements ContextStore {
       writer: this.#writer,
       checkOpen: () => this.#checkOpen(),
       settleSoon: () => this.#settleSoon(),
+      writesInto: (draft) => this.#registers.writesInto(draft),
+      rates: new Rates(),
     }
     this.#registers = new Registers(this.#core, shared.options.resolve)
   }
@@ -203,6 +223,51 @@ export class Store implements ContextStore {
     return new Statistic(this.#core, name, scopeOf(options.scope))
   }
 
+  /** What happened on the way, as events of all workers. */
+  get journal(): Journal {
+    return new Journal(this.#core)
+  }
+
+  // --- Watching and waiting
+
+  /**
+   * Every change of the keys that begin with `prefix`, from now on or after a position, own ones included. Iterate with `for await`; a reader that is more
+   * than 10,000 events behind is told that it skipped some. Ends with `break` or when the store is closed.
+   */
+  watch(options: WatchOptions = {}): Watcher {
+    this.#checkOpen()
+    const watcher = new Watcher(this.#shared.environment, options, (key) => this.entry(key))
+    this.#shared.watchers.add(watcher)
+    return watcher
+  }
+
+  /**
+   * Resolves when something holds here: a function says so, a key holds something, a counter or a step has come so far, or this store has seen all that
+   * `version` of another store had seen. It is asked now and after every change, without polling. Rejects with `TIMEOUT`.
+   *
+   * @param options.timeoutMs longest wait; default 30,000
+   */
+  async waitFor(condition: WaitCondition, options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#checkOpen()
+    await waitUntil(this.#shared.environment, this.#asFunction(condition), options.timeoutMs ?? 30_000)
+  }
+
+  /** A token of everything seen here, for `waitFor` of another store: after it, that one sees what this one does. Settles what is coalesced. */
+  get version(): string {
+    this.#checkOpen()
+    this.#settle()
+    return this.#shared.environment.version
+  }
+
+  #asFunction(condition: WaitCondition): () => boolean {
+    if (typeof condition === 'function') return condition
+    if ('key' in condition) return () => this.has(condition.key)
+    if ('counter' in condition) return () => this.counter(condition.counter).value >= condition.atLeast
+    if ('progress' in condition) return () => this.progress(condition.progress).count >= condition.atLeast
+    const seen = decodeVersion(condition.version)
+    return () => this.#shared.environment.hasSeen(seen)
+  }
+
   // --- Durability, peers, checkpoints
 
   /** Resolves when everything written so far is durable on this node. Rejects with `NOT_DURABLE`; the data stays and is retried. */
@@ -303,7 +368,7 @@ export class Store implements ContextStore {
   }
 
   async #close(): Promise<void> {
-    const { environment, writers, settleTimer, replicator } = this.#shared
+    const { environment, writers, watchers, settleTimer, replicator } = this.#shared
     settleTimer?.cancel()
     for (const writer of writers.values()) {
       const draft = new Draft()
@@ -311,6 +376,7 @@ export class Store implements ContextStore {
       writer.settle(draft)
       writer.commit(draft)
     }
+    for (const watcher of watchers) watcher.end()
     await this.#shared.checkpointing
     await replicator?.close()
     await environment.storage.close()

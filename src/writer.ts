@@ -25,7 +25,14 @@ import { contextLengthMax, contextOf, foldRegister } from './model/fold/register
 import type { PlacedCell } from './model/fold/roster.ts'
 import { IdSet, idsPerBlock } from './model/id-set.ts'
 import { encodeKey, formatKey, type Key } from './model/key.ts'
-import { addressOf, contextShard, progressShard, type ShardBy, type ShardName } from './model/shard.ts'
+import {
+  addressOf,
+  contextShard,
+  journalShard,
+  progressShard,
+  type ShardBy,
+  type ShardName,
+} from './model/shard.ts'
 import type { Change, LiveCell } from './model/shard-document.ts'
 import { Summary } from './model/summary.ts'
 import { checkValue, valueBytesMax } from './model/value.ts'
@@ -42,7 +49,8 @@ export interface WriterIdentity {
 
 /** One thing to write: a cell or only a deletion, and which cells of its place it supersedes. */
 interface DraftEntry {
-  readonly place: Uint8Array
+  /** `undefined` where each cell has a place of its own and supersedes nothing. */
+  readonly place: Uint8Array | undefined
   readonly shard: ShardName
   readonly content: Uint8Array | undefined
   /** Chosen when the draft is committed, from what is live then. */
@@ -69,6 +77,7 @@ export class Writer {
 
   readonly counters = new Map<string, CounterTotal>()
   readonly progress = new Map<string, Map<number, IdSet>>()
+  readonly progressNames = new Map<string, Set<string>>()
   readonly statistics = new Map<string, Summary>()
   /** Observations of scopes that are not done yet, by key. */
   readonly scopes = new Map<string, { readonly key: Key; readonly summary: Summary }>()
@@ -105,14 +114,7 @@ export class Writer {
       was: undefined,
       value,
     })
-    const overhead = keyBytes.length + 18 * context.size + 32
-    if (content.length - overhead > valueBytesMax) {
-      throw new ContextStoreError(
-        'VALUE_INVALID',
-        `The value of ${formatKey(key)} takes ${content.length - overhead} bytes, the limit is ${valueBytesMax}.`,
-        'Put bulk data into files and keep their paths and checksums here.',
-      )
-    }
+    checkSize(content.length - keyBytes.length - 18 * context.size, `The value of ${formatKey(key)}`)
     this.#put(draft, { place, shard, content, supersedes: this.#isOwn })
   }
 
@@ -140,6 +142,25 @@ export class Writer {
     this.#put(draft, { place, shard, content, supersedes: this.#isOwn })
   }
 
+  event(draft: Draft, type: string, data: unknown): void {
+    checkValue(data)
+    const content = encodeCell({ kind: 'event', stamp: this.#stamp(), type, data })
+    checkSize(content.length, `The event "${type}"`)
+    const shard = journalShard(this.identity.worker)
+    draft.entries.set(`event ${draft.entries.size}`, {
+      place: undefined,
+      shard,
+      content,
+      supersedes: () => false,
+    })
+  }
+
+  /** Deletes one own cell. */
+  remove(draft: Draft, { shard, indexKey: place, incarnation, clock }: PlacedCell): void {
+    const supersedes = (cell: PlacedCell): boolean => cell.incarnation === incarnation && cell.clock === clock
+    this.#put(draft, { place, shard, content: undefined, supersedes })
+  }
+
   /** Writes the amount of one id, complete. */
   once(draft: Draft, name: string, id: string | number, amount: number): void {
     const key = encodeKey([name, id])
@@ -153,20 +174,23 @@ export class Writer {
   }
 
   /** Writes the buffered summary of a scope, and declares it complete. */
-  completeScope(draft: Draft, key: Key): void {
-    this.#writeScope(draft, key, true)
+  completeScope(draft: Draft, key: Key, observations: Iterable<number> = []): void {
+    for (const x of observations) this.observeScope(key, x)
+    const isRepeated = !this.scopes.has(toMapKey(encodeKey(key))) && this.#hasCompleteScope(key)
+    if (!isRepeated) this.#writeScope(draft, key, true)
   }
 
   /** Writes scopes that are not done as partial: they count only as long as nobody completed the scope. */
   giveUpScopes(draft: Draft): void {
     for (const { key } of Array.from(this.scopes.values())) {
-      const cells = this.#environment.storage
-        .cells(indexKey(cellKind.statistic, encodeKey(key)))
-        .filter(this.#isOwn)
-      const isComplete = cells.some(({ content }) => (decodeCell(content) as StatisticCell).complete)
-      if (!isComplete) this.#writeScope(draft, key, false)
+      if (!this.#hasCompleteScope(key)) this.#writeScope(draft, key, false)
     }
     this.scopes.clear()
+  }
+
+  #hasCompleteScope(key: Key): boolean {
+    const cells = this.#environment.storage.cells(indexKey(cellKind.statistic, encodeKey(key)))
+    return cells.filter(this.#isOwn).some(({ content }) => (decodeCell(content) as StatisticCell).complete)
   }
 
   #writeScope(draft: Draft, key: Key, complete: boolean): void {
@@ -224,6 +248,23 @@ export class Writer {
     }
   }
 
+  /** Marks an item with a name as done, in memory. */
+  doneName(step: string, name: string): void {
+    const key = encodeKey([step, name])
+    let names = this.progressNames.get(step)
+    if (names === undefined) this.progressNames.set(step, (names = new Set()))
+    if (names.has(name)) return
+    names.add(name)
+    const ids = new IdSet()
+    ids.add(0)
+    this.#unsettled.set(`progress ${step} ${name}`, () => ({
+      kind: 'progress',
+      key,
+      stamp: this.#stamp(),
+      ids,
+    }))
+  }
+
   /** Adds to an unscoped statistic, in memory. */
   observe(name: string, x: number): void {
     const key = encodeKey([name])
@@ -269,9 +310,8 @@ export class Writer {
     }
     for (const { place, shard, content, supersedes } of draft.entries.values()) {
       if (content !== undefined) part(shard).contents.push(content)
-      for (const cell of this.#environment.storage.cells(place)) {
-        if (supersedes(cell)) part(cell.shard).died.push(cell)
-      }
+      const cells = place === undefined ? [] : this.#environment.storage.cells(place)
+      for (const cell of cells) if (supersedes(cell)) part(cell.shard).died.push(cell)
     }
     this.#environment.commitOwn(
       [...byShard].map(([shard, { contents, died }]) => this.#change(shard, contents, died)),
@@ -349,7 +389,7 @@ export class Writer {
   }
 
   /** Of several entries of one place the last counts. */
-  #put(draft: Draft, entry: DraftEntry): void {
+  #put(draft: Draft, entry: DraftEntry & { readonly place: Uint8Array }): void {
     draft.entries.set(toMapKey(entry.place), entry)
   }
 
@@ -373,4 +413,16 @@ export class Writer {
   #stamp(): number {
     return this.#environment.clock.next(this.#environment.time.now())
   }
+}
+
+/** The head of a cell takes up to 32 bytes. */
+const cellHeadBytesMax = 32
+
+function checkSize(bytes: number, what: string): void {
+  if (bytes - cellHeadBytesMax <= valueBytesMax) return
+  throw new ContextStoreError(
+    'VALUE_INVALID',
+    `${what} takes ${bytes} bytes, the limit is ${valueBytesMax}.`,
+    'Put bulk data into files and keep their paths and checksums here.',
+  )
 }

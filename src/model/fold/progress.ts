@@ -22,3 +22,15 @@ export function foldProgress(cells: Iterable<PlacedCell>, roster: Roster): Map<n
   }
   return blocks
 }
+
+/** Items with names: each is a cell of its own, whose key is (step, name). */
+export function foldProgressNames(cells: Iterable<PlacedCell>, roster: Roster): Set<string> {
+  const names = new Set<string>()
+  for (const placed of cells) {
+    if (roster.isVoid(placed.shard, placed.incarnation)) continue
+    const cell = decodeCell(placed.content)
+    const name = cell?.kind === 'progress' ? decodeKey(cell.key)[1] : undefined
+    if (typeof name === 'string') names.add(name)
+  }
+  return names
+}

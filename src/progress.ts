@@ -1,0 +1,259 @@
+/**
+ * Progress: which items of a step are done. A set, so that repeating an item changes nothing: retries, speculative copies, restarts and double
+ * imports do not count twice.
+ *
+ * Ids are integers from 0, kept in blocks of 65,536 (a few bytes a run, 8 KiB a block at worst), or strings, kept as one cell each (about 60 bytes).
+ */
+import { cellsBelow, checkName, invalidNumber, type Core } from './core.ts'
+import { cellKind } from './model/cell.ts'
+import { foldProgress, foldProgressNames } from './model/fold/progress.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
+import { IdSet, idsPerBlock } from './model/id-set.ts'
+import type { Key, KeyElement } from './model/key.ts'
+import { addressOf } from './model/shard.ts'
+import { checkAmount } from './counter.ts'
+import type { Transaction } from './registers.ts'
+import { Draft } from './writer.ts'
+
+/** An item of a step. */
+export type ItemId = number | string
+
+/** What may be recorded together with finishing an item: all of it or nothing. */
+export interface WorkTransaction extends Transaction {
+  /** Adds to a counter, once for this item of this step. */
+  count(name: string, amount: number): void
+  /** Adds to a statistic, in the scope of this item. */
+  observe(name: string, x: number): void
+}
+
+/** How much of what is known of a step is fresh. */
+export interface Coverage {
+  /** Incarnations that wrote progress of this step. */
+  readonly incarnations: number
+  /** Those of them that were heard of within the asked time, since this store was opened. */
+  readonly heard: number
+}
+
+export class Progress {
+  readonly step: string
+  /** How many items there are in all, ids 0 to `total - 1`; `undefined` if nobody said. */
+  readonly total: number | undefined
+  readonly #core: Core
+
+  constructor(core: Core, step: string, options: { readonly total?: number } = {}) {
+    checkName('step', step)
+    if (options.total !== undefined) checkId(options.total)
+    this.#core = core
+    this.step = step
+    this.total = options.total
+  }
+
+  /**
+   * Marks an item, or several, as done. In memory at once, a cell at the next flush.
+   *
+   * With `record`, for a single item: what it records (registers, amounts, observations) and the mark are committed as one, visible at once. If `record`
+   * throws, nothing of it happens. Throws `NUMBER_INVALID`, and then marks none.
+   */
+  done(ids: ItemId | Iterable<ItemId>, record?: (work: WorkTransaction) => void): void {
+    this.#core.checkOpen()
+    const list = typeof ids === 'number' || typeof ids === 'string' ? [ids] : [...ids]
+    list.forEach(checkId)
+    if (record !== undefined) {
+      if (list.length !== 1) throw invalidNumber('What is recorded together belongs to one item.')
+      this.#record(list[0] as ItemId, record)
+      return
+    }
+    for (const id of list) this.#mark(id)
+    this.#core.settleSoon()
+  }
+
+  /** Marks items `first` to `last`, both included. Cost: O(blocks of 65,536). */
+  doneRange(first: number, last: number): void {
+    this.#core.checkOpen()
+    checkId(first)
+    checkId(last)
+    if (last < first) throw invalidNumber(`The range ${first} to ${last} is empty.`)
+    this.#core.writer.done(this.step, first, last)
+    this.#core.settleSoon()
+  }
+
+  has(id: ItemId): boolean {
+    checkId(id)
+    if (typeof id === 'string') return this.#names([this.step, id]).has(id)
+    const block = Math.floor(id / idsPerBlock)
+    return (
+      this.#blocks([this.step, block])
+        .get(block)
+        ?.has(id % idsPerBlock) ?? false
+    )
+  }
+
+  /** Distinct items done, by anybody, as far as known here. */
+  get count(): number {
+    return countIds(this.#blocks([this.step])) + this.#names([this.step]).size
+  }
+
+  /** Distinct items done by each worker; an item done twice counts with both. */
+  byWorker(): Map<string, number> {
+    const { environment, writer } = this.#core
+    const cellsOf = new Map<string, PlacedCell[]>()
+    for (const cell of this.#cells([this.step])) {
+      const { worker } = addressOf(cell.shard)
+      const cells = cellsOf.get(worker)
+      if (cells === undefined) cellsOf.set(worker, [cell])
+      else cells.push(cell)
+    }
+    const { worker } = writer.identity
+    if (writer.progress.has(this.step) && !cellsOf.has(worker)) cellsOf.set(worker, [])
+    const counts = new Map<string, number>()
+    for (const [name, cells] of cellsOf) {
+      const blocks = foldProgress(cells, environment.roster)
+      const names = foldProgressNames(cells, environment.roster)
+      if (name === worker) this.#addOwn(blocks, names)
+      counts.set(name, countIds(blocks) + names.size)
+    }
+    return counts
+  }
+
+  /**
+   * Ranges of integer items below `total` that nobody has done, ascending, both ends included. Throws `NUMBER_INVALID` without a total.
+   *
+   * @param limit most ranges to return; default 1,000
+   */
+  missing(limit = 1_000): readonly (readonly [first: number, last: number])[] {
+    if (this.total === undefined) {
+      throw invalidNumber(`What is missing of "${this.step}" cannot be told without a total.`)
+    }
+    const blocks = this.#blocks([this.step])
+    const missing: [number, number][] = []
+    for (let start = 0; start < this.total && missing.length <= limit; start += idsPerBlock) {
+      const ids = blocks.get(start / idsPerBlock) ?? new IdSet()
+      for (const [first, last] of ids.missing(Math.min(idsPerBlock, this.total - start))) {
+        const before = missing.at(-1)
+        if (before !== undefined && before[1] === start + first - 1) before[1] = start + last
+        else missing.push([start + first, start + last])
+      }
+    }
+    return missing.slice(0, limit)
+  }
+
+  /** How many of the incarnations that wrote progress of this step were heard of in the last `withinMs` milliseconds. */
+  coverage(withinMs: number): Coverage {
+    const { environment } = this.#core
+    const incarnations = new Set<number>()
+    for (const cell of this.#cells([this.step])) incarnations.add(cell.incarnation)
+    const since = environment.time.monotonic() - withinMs
+    const heard = [...incarnations].filter((incarnation) => environment.heardMs(incarnation) >= since)
+    return { incarnations: incarnations.size, heard: heard.length }
+  }
+
+  /** Items a second, over the calls of `rate` in the last minute; `undefined` at the first. */
+  rate(): number | undefined {
+    return this.#core.rates.measure(this.step, this.count, this.#core.environment.time.monotonic())
+  }
+
+  /** Seconds until all are done at the present rate; `undefined` without a rate or a total. */
+  secondsLeft(): number | undefined {
+    const rate = this.rate()
+    if (rate === undefined || this.total === undefined) return undefined
+    const left = Math.max(this.total - this.count, 0)
+    return left === 0 ? 0 : rate > 0 ? left / rate : undefined
+  }
+
+  #mark(id: ItemId): void {
+    if (typeof id === 'string') this.#core.writer.doneName(this.step, id)
+    else this.#core.writer.done(this.step, id, id)
+  }
+
+  #record(id: ItemId, record: (work: WorkTransaction) => void): void {
+    const { writer } = this.#core
+    const draft = new Draft()
+    const scopes = new Map<string, number[]>()
+    const work: WorkTransaction = {
+      ...this.#core.writesInto(draft),
+      count: (name, amount) => {
+        checkName('counter', name)
+        checkAmount(name, amount)
+        writer.once(draft, name, `${this.step}/${id}`, amount)
+      },
+      observe: (name, x) => {
+        checkName('statistic', name)
+        if (!Number.isFinite(x))
+          throw invalidNumber(`The statistic "${name}" takes finite numbers, this is ${x}.`)
+        const observations = scopes.get(name)
+        if (observations === undefined) scopes.set(name, [x])
+        else observations.push(x)
+      },
+    }
+    const result: unknown = record(work)
+    if (result instanceof Promise) {
+      result.catch(() => {})
+      throw invalidNumber('What records an item must not be asynchronous.')
+    }
+    for (const [name, observations] of scopes) {
+      writer.completeScope(draft, [name, this.step, id], observations)
+    }
+    this.#mark(id)
+    writer.settle(draft)
+    writer.commit(draft)
+  }
+
+  #cells(prefix: Key): Iterable<PlacedCell> {
+    return cellsBelow(this.#core, cellKind.progress, prefix)
+  }
+
+  #blocks(prefix: Key): Map<number, IdSet> {
+    const blocks = foldProgress(this.#cells(prefix), this.#core.environment.roster)
+    this.#addOwn(blocks, new Set())
+    return blocks
+  }
+
+  #names(prefix: Key): Set<string> {
+    const names = foldProgressNames(this.#cells(prefix), this.#core.environment.roster)
+    this.#addOwn(new Map(), names)
+    return names
+  }
+
+  /** What the own writer holds in memory. */
+  #addOwn(blocks: Map<number, IdSet>, names: Set<string>): void {
+    const { writer } = this.#core
+    for (const [block, own] of writer.progress.get(this.step) ?? []) {
+      const done = blocks.get(block)
+      if (done === undefined) blocks.set(block, own.clone())
+      else done.union(own)
+    }
+    for (const name of writer.progressNames.get(this.step) ?? []) names.add(name)
+  }
+}
+
+/** Items done by the time: the last minute of calls, by step. */
+export class Rates {
+  readonly #samples = new Map<string, { readonly ms: number; readonly count: number }[]>()
+
+  /** Adds a sample; returns items a second since the oldest of the last minute. */
+  measure(step: string, count: number, nowMs: number): number | undefined {
+    const samples = (this.#samples.get(step) ?? []).filter(({ ms }) => ms >= nowMs - rateWindowMs)
+    const [oldest] = samples
+    samples.push({ ms: nowMs, count })
+    this.#samples.set(step, samples.length > rateSamplesMax ? samples.filter((_, i) => i % 2 === 0) : samples)
+    if (oldest === undefined || nowMs <= oldest.ms) return undefined
+    return ((count - oldest.count) * 1_000) / (nowMs - oldest.ms)
+  }
+}
+
+const rateWindowMs = 60_000
+const rateSamplesMax = 1_000
+
+function countIds(blocks: ReadonlyMap<number, IdSet>): number {
+  let count = 0
+  for (const ids of blocks.values()) count += ids.count
+  return count
+}
+
+function checkId(id: ItemId | KeyElement): void {
+  if (typeof id === 'string' && id.length > 0) return
+  if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0) return
+  throw invalidNumber(
+    `An item is a whole number from 0 or a non-empty string, this is ${JSON.stringify(id)}.`,
+  )
+}

@@ -1,0 +1,74 @@
+/** Statistics: mergeable summaries of observations, of all workers, or of one unit of work. */
+import { cellsBelow, checkName, invalidNumber, type Core } from './core.ts'
+import { cellKind } from './model/cell.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
+import { foldStatistic } from './model/fold/statistic.ts'
+import { encodeKey, type Key, type KeyElement } from './model/key.ts'
+import type { Summary } from './model/summary.ts'
+import { Draft, type Writer } from './writer.ts'
+
+/** A mergeable summary of observations: count, sum, mean, deviation, extremes and quantiles. */
+export class Statistic {
+  readonly name: string
+  readonly scope: Key
+  readonly #core: Core
+
+  constructor(core: Core, name: string, scope: Key) {
+    checkName('statistic', name)
+    encodeKey([name, ...scope])
+    this.#core = core
+    this.name = name
+    this.scope = scope
+  }
+
+  /**
+   * Takes one observation, a finite number. Unscoped ones are written at the next flush. Those of a scope stay in memory until `done`, or until
+   * the store is closed, which writes them as partial. Throws `NUMBER_INVALID`.
+   */
+  observe(x: number): void {
+    this.#core.checkOpen()
+    if (!Number.isFinite(x))
+      throw invalidNumber(`The statistic "${this.name}" takes finite numbers, this is ${x}.`)
+    try {
+      if (this.scope.length > 0) this.#core.writer.observeScope([this.name, ...this.scope], x)
+      else this.#core.writer.observe(this.name, x)
+    } catch (cause) {
+      throw invalidNumber(`The statistic "${this.name}" cannot take ${x}.`, cause)
+    }
+    if (this.scope.length === 0) this.#core.settleSoon()
+  }
+
+  /**
+   * Declares the scope complete: its summary is written, once, and outranks every partial one of the scope, by whomever. Without a scope
+   * this does nothing.
+   */
+  done(): void {
+    this.#core.checkOpen()
+    if (this.scope.length === 0) return
+    const draft = new Draft()
+    this.#core.writer.completeScope(draft, [this.name, ...this.scope])
+    this.#core.writer.commit(draft)
+  }
+
+  /** The summary over all workers and all scopes, or of this scope, as far as known here. */
+  summary(): Summary {
+    const { environment, writer } = this.#core
+    const cells = [...cellsBelow(this.#core, cellKind.statistic, [this.name, ...this.scope])]
+    const own = this.scope.length === 0 ? writer.statistics.get(this.name) : undefined
+    const settled = own === undefined ? cells : cells.filter((cell) => !isRunning(cell, writer, this.name))
+    const folded = foldStatistic(settled, environment.roster)
+    return own === undefined ? folded : folded.merge(own)
+  }
+}
+
+/** A scope is one element or several. */
+export function scopeOf(scope: KeyElement | Key | undefined): Key {
+  if (scope === undefined) return []
+  return Array.isArray(scope) ? (scope as Key) : [scope as KeyElement]
+}
+
+/** The cell that this writer's memory is the newer form of. */
+function isRunning(cell: PlacedCell, writer: Writer, name: string): boolean {
+  const isUnscoped = cell.indexKey.length === encodeKey([name]).length + 1
+  return isUnscoped && cell.incarnation === writer.progressIncarnation
+}

@@ -1,0 +1,162 @@
+/**
+ * Watching: every change of a key once, or a word that some were skipped; and waiting until something holds, without polling.
+ *
+ * A position says how far a watcher is in the change feed of this environment: `<environment>:<sequence>`. It means nothing to other environments.
+ */
+import type { CommitNotice, Environment } from './environment.ts'
+import { ContextStoreError } from './errors.ts'
+import { cellKind, indexKey } from './model/cell.ts'
+import { decodeKey, encodePrefix, type Key } from './model/key.ts'
+import type { Entry } from './registers.ts'
+
+/** What a watcher is told. */
+export type WatchEvent =
+  | {
+      readonly type: 'change'
+      readonly key: Key
+      /** What the key held right after the change; `undefined` = nothing. */
+      readonly entry: Entry | undefined
+      /** Where to resume after this event. */
+      readonly position: string
+    }
+  /** Changes before `position` were not told: read what you need again, then go on from there. */
+  | { readonly type: 'skipped'; readonly position: string }
+
+/** What is watched. */
+export interface WatchOptions {
+  /** Only keys that begin with this. @default all */
+  readonly prefix?: Key
+  /** Resume after the position of an event. Changes in between are told once a key, as it is now. @default from now on */
+  readonly since?: string
+}
+
+/** Events that wait for a slow reader; beyond it they are dropped, and it is told so. */
+export const watchEventsMax = 10_000
+
+/** One watcher: an endless iteration, ended by `return`, by `break`, or by closing the store. */
+export class Watcher implements AsyncIterableIterator<WatchEvent> {
+  readonly #environment: Environment
+  readonly #prefix: Uint8Array
+  readonly #entry: (key: Key) => Entry | undefined
+  readonly #stop: () => void
+  #events: WatchEvent[] = []
+  #waiting: ((result: IteratorResult<WatchEvent>) => void)[] = []
+  #isOver = false
+
+  constructor(environment: Environment, options: WatchOptions, entry: (key: Key) => Entry | undefined) {
+    this.#environment = environment
+    this.#prefix = indexKey(cellKind.register, encodePrefix(options.prefix ?? []))
+    this.#entry = entry
+    if (options.since !== undefined) this.#catchUp(options.since)
+    this.#stop = environment.onCommit((notice) => this.#take(notice))
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<IteratorResult<WatchEvent>> {
+    const event = this.#events.shift()
+    if (event !== undefined) return Promise.resolve({ done: false, value: event })
+    if (this.#isOver) return Promise.resolve({ done: true, value: undefined })
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  /** Ends the iteration; what waits is not told any more. */
+  return(): Promise<IteratorResult<WatchEvent>> {
+    this.end()
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  end(): void {
+    this.#isOver = true
+    this.#events = []
+    this.#stop()
+    for (const resolve of this.#waiting.splice(0)) resolve({ done: true, value: undefined })
+  }
+
+  #catchUp(since: string): void {
+    const sequence = sequenceOf(since, this.#environment.environment)
+    const missed = sequence === undefined ? undefined : this.#environment.noticesAfter(sequence)
+    const position = this.#position(this.#environment.sequence)
+    if (missed === undefined) {
+      this.#events.push({ type: 'skipped', position })
+      return
+    }
+    const latest = new Map<string, Key>()
+    for (const notice of missed) for (const key of this.#keysIn(notice)) latest.set(JSON.stringify(key), key)
+    for (const key of latest.values()) {
+      this.#events.push({ type: 'change', key, entry: this.#entry(key), position })
+    }
+  }
+
+  #take(notice: CommitNotice): void {
+    for (const key of this.#keysIn(notice)) {
+      const position = this.#position(notice.sequence)
+      this.#tell({ type: 'change', key, entry: this.#entry(key), position })
+    }
+  }
+
+  #tell(event: WatchEvent): void {
+    const resolve = this.#waiting.shift()
+    if (resolve !== undefined) return resolve({ done: false, value: event })
+    this.#events.push(event)
+    if (this.#events.length > watchEventsMax) this.#events = [{ type: 'skipped', position: event.position }]
+  }
+
+  *#keysIn({ indexKeys }: CommitNotice): Iterable<Key> {
+    for (const place of indexKeys) {
+      if (place[0] !== this.#prefix[0] || place.length < this.#prefix.length) continue
+      if (Buffer.compare(place.subarray(0, this.#prefix.length), this.#prefix) === 0)
+        yield decodeKey(place.subarray(1))
+    }
+  }
+
+  #position(sequence: number): string {
+    return `${this.#environment.environment}:${sequence}`
+  }
+}
+
+/**
+ * Resolves when `holds` does: it is asked now and after every turn in which something was committed. Rejects with `TIMEOUT`, or with what
+ * `holds` throws.
+ */
+export function waitUntil(environment: Environment, holds: () => boolean, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let isAsking = false
+    const finish = (settle: () => void): void => {
+      stop()
+      timer.cancel()
+      settle()
+    }
+    const ask = (): void => {
+      isAsking = false
+      try {
+        if (holds()) finish(resolve)
+      } catch (error) {
+        finish(() => reject(error as Error))
+      }
+    }
+    const stop = environment.onCommit(() => {
+      if (isAsking) return
+      isAsking = true
+      queueMicrotask(ask)
+    })
+    const timer = environment.time.after(timeoutMs, () => finish(() => reject(timedOut(timeoutMs))))
+    ask()
+  })
+}
+
+function timedOut(timeoutMs: number): ContextStoreError {
+  return new ContextStoreError(
+    'TIMEOUT',
+    `What was waited for did not come within ${timeoutMs} ms.`,
+    'Ask `health` and `stats().peers` whether the peers are there, or wait longer.',
+  )
+}
+
+function sequenceOf(position: string, environment: string): number | undefined {
+  const [of, sequence] = position.split(':')
+  const number = Number(sequence)
+  return of === environment && Number.isSafeInteger(number) ? number : undefined
+}

@@ -186,7 +186,7 @@ export class Environment implements Replica {
   }
 
   #notify(touched: readonly Uint8Array[]): void {
-    const distinct = new Map(touched.map((indexKey) => [toMapKey(indexKey), indexKey]))
+    const distinct = new Map(touched.map((place) => [toMapKey(place), place]))
     const notice = { sequence: ++this.#sequence, indexKeys: [...distinct.values()] }
     this.#notices.push(notice)
     if (this.#notices.length > 2 * noticesMax) this.#notices = this.#notices.slice(-noticesMax)

@@ -80,6 +80,7 @@ function sharedOver(storage: Storage, options: CompleteOptions): Shared {
     replicator: undefined,
     settleTimer: undefined,
     checkpointing: undefined,
+    wasDegraded: false,
     closing: undefined,
   }
 }

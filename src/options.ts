@@ -54,6 +54,12 @@ export interface StoreOptions {
    */
   readonly coalesceMs?: number
 
+  /**
+   * Also writes the store's own life (restored, degraded) to the journal of its worker. Off by default: a store that writes
+   * nothing leaves no cell. @default false
+   */
+  readonly journalLife?: boolean
+
   /** Where our failures are told. @default nowhere */
   readonly log?: Log
   /** Source of time. @default the computer's clocks */
@@ -74,6 +80,7 @@ export interface CompleteOptions {
   readonly network: NetworkOptions | undefined
   readonly checkpoint: { readonly dir: string; readonly include: 'own' | 'all' } | undefined
   readonly coalesceMs: number
+  readonly journalLife: boolean
   readonly log: Log
   readonly time: Time
   readonly random: Random
@@ -116,6 +123,7 @@ export function completeOptions(options: StoreOptions): CompleteOptions {
     network: networkOptions(options),
     checkpoint: checkpointOptions(options),
     coalesceMs,
+    journalLife: options.journalLife ?? false,
     log: options.log ?? silentLog,
     time: options.time ?? systemTime,
     random: options.random ?? systemRandom,

@@ -76,12 +76,12 @@ export class Registers {
 
   get(key: Key): Value | undefined {
     this.#core.checkOpen()
-    return this.#valueOf(key, this.#fold(this.#cells(key)))
+    return this.#valueOf(key, this.#fold(this.cells(key)))
   }
 
   entry(key: Key): Entry | undefined {
     this.#core.checkOpen()
-    return this.#entryOf(key, this.#cells(key))
+    return this.#entryOf(key, this.cells(key))
   }
 
   set(key: Key, value: Value): void {
@@ -155,13 +155,14 @@ export class Registers {
   }
 
   #isAt(key: Key, version: string | undefined): boolean {
-    const cells = this.#cells(key)
+    const cells = this.cells(key)
     const { winner, conflicts } = this.#fold(cells)
     if (version === undefined) return winner?.cell.value === undefined && conflicts.length === 0
     return versionOf(cells) === version
   }
 
-  #cells(key: Key): readonly PlacedCell[] {
+  /** Live cells of a key, in all followed shards. */
+  cells(key: Key): readonly PlacedCell[] {
     return this.#core.environment.storage.cells(indexKey(cellKind.register, encodeKey(key)))
   }
 

@@ -18,6 +18,7 @@ import type { CompleteOptions } from './options.ts'
 import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
 import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
+import { RollUp, type RollUpOptions } from './roll-up.ts'
 import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { scopeOf, Statistic } from './statistic.ts'
@@ -77,6 +78,8 @@ export interface Shared {
   settleTimer: Timer | undefined
   /** The checkpoint on its way, if any; never rejects. */
   checkpointing: Promise<void> | undefined
+  /** The last flush failed. */
+  wasDegraded: boolean
   closing: Promise<void> | undefined
 }
 
@@ -223,6 +226,14 @@ export class Store implements ContextStore {
     return new Statistic(this.#core, name, scopeOf(options.scope))
   }
 
+  /**
+   * Roll-ups of fine-grained context into one small summary a unit of work. Opening one costs nothing; `apply` does it. Throws
+   * `OPTION_INVALID`, `KEY_INVALID`.
+   */
+  rollUp(options: RollUpOptions): RollUp {
+    return new RollUp(this.#core, this.#registers, options)
+  }
+
   /** What happened on the way, as events of all workers. */
   get journal(): Journal {
     return new Journal(this.#core)
@@ -274,7 +285,15 @@ export class Store implements ContextStore {
   async flush(): Promise<void> {
     this.#checkOpen()
     this.#settle()
-    await this.#shared.environment.storage.flush()
+    try {
+      await this.#shared.environment.storage.flush()
+      this.#shared.wasDegraded = false
+    } catch (error) {
+      if (!this.#shared.wasDegraded)
+        this.#tellLife('cairn.degraded', { problem: this.health.problems.join('; ') })
+      this.#shared.wasDegraded = true
+      throw error
+    }
   }
 
   /**
@@ -329,7 +348,14 @@ export class Store implements ContextStore {
     for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
     await this.flush()
     const { files, skipped, lost } = restoration
+    this.#tellLife('cairn.restored', { files: files.length, skipped: skipped.length, lost: [...lost] })
     return { files, skipped, lost }
+  }
+
+  /** What happened to the store itself: to the log, and to the journal where that is wanted. */
+  #tellLife(type: string, data: { readonly [name: string]: Value }): void {
+    this.#shared.options.log.info(type, data)
+    if (this.#shared.options.journalLife) this.journal.append(type, data)
   }
 
   /** Content hash over all shards: stores with equal digests hold the same. 32 hexadecimal characters. */

@@ -134,7 +134,7 @@ export function waitUntil(environment: Environment, holds: () => boolean, timeou
       try {
         if (holds()) finish(resolve)
       } catch (error) {
-        finish(() => reject(error as Error))
+        finish(() => reject(error))
       }
     }
     const stop = environment.onCommit(() => {
@@ -142,7 +142,8 @@ export function waitUntil(environment: Environment, holds: () => boolean, timeou
       isAsking = true
       queueMicrotask(ask)
     })
-    const timer = environment.time.after(timeoutMs, () => finish(() => reject(timedOut(timeoutMs))))
+    const timeOut = (): void => finish(() => reject(timedOut(timeoutMs)))
+    const timer = environment.time.after(timeoutMs, timeOut, { keepAlive: true })
     ask()
   })
 }

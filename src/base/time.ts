@@ -12,17 +12,17 @@ export interface Time {
   now(): number
   /** Milliseconds from an arbitrary origin that never go backwards. */
   monotonic(): number
-  /** Calls `action` once after `delayMs`. Timers never keep the process alive. */
-  after(delayMs: number, action: () => void): Timer
+  /** Calls `action` once after `delayMs`. Keeps the process alive only where asked to: when somebody awaits it. */
+  after(delayMs: number, action: () => void, options?: { readonly keepAlive?: boolean }): Timer
 }
 
 /** The computer's own clocks. */
 export const systemTime: Time = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  after: (delayMs, action) => {
+  after: (delayMs, action, options) => {
     const timer = setTimeout(action, delayMs)
-    timer.unref()
+    if (options?.keepAlive !== true) timer.unref()
     return { cancel: () => clearTimeout(timer) }
   },
 }

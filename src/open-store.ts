@@ -70,7 +70,8 @@ function openStorage(options: CompleteOptions): Promise<Storage> | Storage {
     : openLmdbStorage({ directory: dir, random, time, log })
 }
 
-function sharedOver(storage: Storage, options: CompleteOptions): Shared {
+/** What the stores of one environment share, before anybody talks to peers. */
+export function sharedOver(storage: Storage, options: CompleteOptions): Shared {
   const environment = new Environment(storage, options.time, options.random)
   return {
     options,

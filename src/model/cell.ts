@@ -19,7 +19,7 @@ import { pack, unpack } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from './clocks.ts'
 import { decodeIdSet, type IdSet } from './id-set.ts'
-import { keyBytesMax } from './key.ts'
+import { isKey, keyBytesMax } from './key.ts'
 import { isStamp, type Stamp } from './stamp.ts'
 import { decodeSummary, type Summary } from './summary.ts'
 import type { Value } from './value.ts'
@@ -199,7 +199,8 @@ function contextFields(context: Clocks): number[] {
 export function decodeCell(content: Uint8Array): Cell | undefined {
   let fields: unknown
   try {
-    fields = unpack(content)
+    // As plain bytes, whatever the storage holds them in: of a Buffer, binary values would come back as Buffers.
+    fields = unpack(new Uint8Array(content.buffer, content.byteOffset, content.length))
   } catch (cause) {
     throw refused('it is no msgpack', cause)
   }
@@ -208,7 +209,7 @@ export function decodeCell(content: Uint8Array): Cell | undefined {
   check(Number.isSafeInteger(kind) && (kind as number) > 0, 'its kind is no number')
   check(key instanceof Uint8Array && key.length <= keyBytesMax, 'its key is no key')
   check(isStamp(stamp), 'its stamp is no stamp')
-  return decodeBody(kind as number, Uint8Array.from(key as Uint8Array), stamp as Stamp, body)
+  return decodeBody(kind as number, key as Uint8Array, stamp as Stamp, body)
 }
 
 function decodeBody(kind: number, key: Uint8Array, stamp: Stamp, body: readonly unknown[]): Cell | undefined {
@@ -334,15 +335,20 @@ function refused(what: string, cause?: unknown): ContextStoreError {
  *
  * | kind | index key |
  * |---|---|
- * | with a key | `10 + kind`, key |
+ * | register, counter, once, progress, statistic; later kinds with a key | `10 + kind`, key |
  * | event | `17`, stamp (8 bytes), dot (16 bytes): the order of the journal |
  * | incarnation, seal, later kinds | `10 + kind` (at most `ff`), dot (16 bytes) |
  *
- * Reads only the head of the content. Throws `UPDATE_REFUSED`.
+ * Reads only the head of the content. Throws `UPDATE_REFUSED` where a key is missing, is none, or does not belong: one such cell would spoil every
+ * list that it stands in.
  */
 export function indexKeyOf(content: Uint8Array, dot: Dot): Uint8Array {
   const head = readHead(content)
-  if (head.key.length > 0) return indexKey(head.kind, head.key)
+  if (hasKey(head.kind) || (head.kind > cellKind.seal && head.key.length > 0)) {
+    if (!isKey(head.key)) throw refused('its key is no key')
+    return indexKey(head.kind, head.key)
+  }
+  if (head.key.length > 0) throw refused('its kind has no key')
   const ordered = new DataView(new ArrayBuffer(head.kind === cellKind.event ? 25 : 17))
   let position = 0
   ordered.setUint8(position++, kindByte(head.kind))
@@ -353,6 +359,10 @@ export function indexKeyOf(content: Uint8Array, dot: Dot): Uint8Array {
   ordered.setBigUint64(position, BigInt(dot.incarnation))
   ordered.setBigUint64(position + 8, BigInt(dot.clock))
   return new Uint8Array(ordered.buffer)
+}
+
+function hasKey(kind: number): boolean {
+  return kind >= cellKind.register && kind <= cellKind.statistic
 }
 
 /** The index key of a kind's key, or, for a prefix of keys, the beginning of all of theirs. */

@@ -77,7 +77,7 @@ export function planUpdate(shard: ShardName, view: ShardView, update: Uint8Array
   const born = decoded.sections.flatMap((section) => bornIn(section, known(section.incarnation), dead))
   const died: LiveCell[] = []
   for (const { incarnation, from, to } of dead) {
-    died.push(...view.live(incarnation, from, Math.min(to, known(incarnation))))
+    for (const cell of view.live(incarnation, from, Math.min(to, known(incarnation)))) died.push(cell)
   }
   if (advanced.size === 0 && died.length === 0) return { kind: 'known' }
   return { kind: 'change', change: { shard, advanced: [...advanced.values()], born, died } }
@@ -124,13 +124,16 @@ function isWithin(merged: readonly DotRange[], incarnation: number, clock: numbe
   return range !== undefined && range.incarnation === incarnation && range.from <= clock
 }
 
-/** The update that carries a change to others. Cost: O(cells). */
+/**
+ * The update that carries a change to others. Only a change that was made here is passed on: of one that was learnt, what was dead
+ * here before is not among what died, and who takes it would keep that alive. Cost: O(cells).
+ */
 export function encodeChange(change: Change): Update {
+  const born = new Map<number, LiveCell[]>(change.advanced.map(({ incarnation }) => [incarnation, []]))
+  for (const cell of change.born) born.get(cell.incarnation)?.push(cell)
   const sections = change.advanced.map((range) => ({
     ...range,
-    cells: change.born
-      .filter((cell) => cell.incarnation === range.incarnation)
-      .toSorted((a, b) => a.clock - b.clock),
+    cells: (born.get(range.incarnation) as LiveCell[]).sort((a, b) => a.clock - b.clock),
   }))
   return encodeUpdate(sections, change.died.map(dotRange))
 }
@@ -159,7 +162,8 @@ export function joinChanges(first: Change, second: Change): Change {
 
 /**
  * What a holder of `since` lacks: cells above its clocks, and every dead run below them. `undefined` when it lacks nothing. With empty
- * clocks this is the whole state in canonical form: equal states give equal bytes. Cost: O(live cells).
+ * clocks this is the whole state in canonical form: equal states give equal bytes. It is for holders of `since` or more, not to be
+ * passed on: it tells deletions without the clocks that they belong to. Cost: O(live cells).
  */
 export function encodeDiff(view: ShardView, since: Clocks): Update | undefined {
   const sections: Section[] = []

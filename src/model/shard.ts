@@ -138,7 +138,7 @@ export function byElement(position: number): ShardBy {
  * @param length how many elements are hashed
  */
 export function byHash(count: number, length = Number.MAX_SAFE_INTEGER): ShardBy {
-  if (!Number.isSafeInteger(count) || count < 1 || length < 1) {
+  if (!Number.isSafeInteger(count) || count < 1 || !Number.isSafeInteger(length) || length < 1) {
     throw new ContextStoreError(
       'OPTION_INVALID',
       `byHash: count is ${count}, length is ${length}.`,

@@ -86,7 +86,7 @@ function writeSection(writer: ByteWriter, section: Section, deadRuns: DotRange[]
       clock++
     }
   }
-  deadRuns.push(...runs)
+  for (const deadRun of runs) deadRuns.push(deadRun)
 }
 
 function writeItemHead(writer: ByteWriter, reference: number, incarnation: number, clock: number): void {
@@ -175,10 +175,6 @@ function readSections(
   let clock = reader.integer()
   let from = clock
   let cells: PlacedContent[] = []
-  const finish = (to: number): void => {
-    if (to > from) sections.push({ incarnation, from, to, cells })
-    cells = []
-  }
   for (; structs > 0; structs--) {
     const struct = readStruct(reader)
     const end = clock + struct.length
@@ -186,12 +182,14 @@ function readSections(
     if (struct.kind === 'cell') cells.push({ clock, content: struct.content })
     else if (struct.kind === 'dead') dead.push({ incarnation, from: clock, to: end })
     else {
-      finish(clock)
+      if (clock > from) sections.push({ incarnation, from, to: clock, cells })
+      cells = []
       from = end
     }
     clock = end
   }
-  finish(clock)
+  // Empty after a Skip that comes last: it tells that the clocks before it are missing.
+  sections.push({ incarnation, from, to: clock, cells })
 }
 
 type Struct =

@@ -2,7 +2,8 @@
  * Values: JSON-like data, plus `Uint8Array` and 64-bit integers as `bigint`.
  *
  * What is stored comes back equal: numbers as numbers (NaN and infinities too; -0 comes back as 0), `5n` as `5n`. What would
- * come back as something else (Date, Map, class instances, functions, symbols, `undefined`) is refused instead.
+ * come back as something else (Date, Map, class instances, functions, symbols, `undefined`) is refused instead. Hidden properties, and those
+ * named by symbols, are left out, as in JSON.
  */
 import { pack } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -61,19 +62,26 @@ function walk(value: unknown, depth: number): void {
 function walkObject(value: object, depth: number): void {
   if (value instanceof Uint8Array) return
   if (depth === valueDepthMax) throw invalid(`it is nested deeper than ${valueDepthMax}, or holds itself`)
+  const prototype: unknown = Object.getPrototypeOf(value)
   if (Array.isArray(value)) {
+    if (prototype !== Array.prototype) throw invalid(`it holds ${describeInstance(value)}`)
     for (const element of value as readonly unknown[]) walk(element, depth + 1)
     return
   }
-  const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) {
-    throw invalid(`it holds a ${value.constructor.name}`)
+    throw invalid(`it holds ${describeInstance(value)}`)
   }
   for (const [name, element] of Object.entries(value)) {
-    if (name === '__proto__') throw invalid('it has a property __proto__')
+    // msgpackr would rename the one and call the other.
+    if (name === '__proto__' || name === 'toJSON') throw invalid(`it has a property ${name}`)
     if (!name.isWellFormed()) throw invalid('a property name has half a surrogate pair')
     walk(element, depth + 1)
   }
+}
+
+function describeInstance(value: object): string {
+  const { constructor } = value as { constructor?: unknown }
+  return typeof constructor === 'function' ? `an instance of ${constructor.name}` : 'an heir of another object'
 }
 
 function invalid(sentence: string): ContextStoreError {

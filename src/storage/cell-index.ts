@@ -48,9 +48,9 @@ export class CellIndex {
   }
 }
 
-/** The lists that a change leaves behind, given the ones before it. */
+/** The lists that changes of different shards leave behind, given the ones before them. */
 export function changedLists(
-  change: Change,
+  changes: readonly Change[],
   before: (indexKey: Uint8Array) => readonly PlacedCell[],
 ): CellList[] {
   const touched = new Map<string, { indexKey: Uint8Array; born: PlacedCell[]; died: Set<string> }>()
@@ -60,8 +60,10 @@ export function changedLists(
     if (entry === undefined) touched.set(name, (entry = { indexKey, born: [], died: new Set() }))
     return entry
   }
-  for (const cell of change.born) touch(cell.indexKey).born.push({ ...cell, shard: change.shard })
-  for (const cell of change.died) touch(cell.indexKey).died.add(dotName(cell))
+  for (const { shard, born, died } of changes) {
+    for (const cell of born) touch(cell.indexKey).born.push({ ...cell, shard })
+    for (const cell of died) touch(cell.indexKey).died.add(dotName(cell))
+  }
   return [...touched.values()].map(({ indexKey, born, died }) => ({
     indexKey,
     cells: [...before(indexKey).filter((cell) => !died.has(dotName(cell))), ...born],

@@ -1,14 +1,16 @@
 /**
  * The directory of a store: on a local file system, and owned by one process at a time.
  *
- * LMDB maps its file into memory and must not live on a network file system. The owner listens on `owner.sock`; who gets an answer there
- * knows that the directory is taken (process ids say nothing across containers). The socket is put in place by `link`, which fails where one
- * is: of two that start at once, one wins.
+ * LMDB maps its file into memory and must not live on a network file system. The owner listens on a socket in `owner/`; who gets an answer
+ * there knows that the directory is taken (process ids say nothing across containers).
+ *
+ * Of any number that come at once, one wins: each brings a directory with its socket and renames it to `owner`, which fails where that holds
+ * something. What nobody answers at is removed first, by a name that was drawn at random: what another put in its place has another.
  */
 import { constants, existsSync } from 'node:fs'
-import { link, mkdir, rename, rm, access, statfs } from 'node:fs/promises'
+import { access, mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -58,12 +60,7 @@ export async function prepareDirectory(path: string, typeOf = systemFileSystemTy
     await mkdir(path, { recursive: true, mode: 0o700 })
     await access(path, constants.W_OK)
   } catch (cause) {
-    throw new ContextStoreError(
-      'OPTION_INVALID',
-      `The directory ${path} cannot be written.`,
-      'Give a writable directory on the node: $SLURM_TMPDIR, $TMPDIR or /tmp.',
-      { cause },
-    )
+    throw unwritable(path, cause)
   }
   const name = networkFileSystems.get((await typeOf(path)) >>> 0)
   if (name !== undefined) {
@@ -82,47 +79,74 @@ export interface Ownership {
 
 /** Becomes the owner of a directory. Throws `DIRECTORY_OWNED` where a live process is. */
 export async function ownDirectory(path: string, random: Random): Promise<Ownership> {
-  const socket = shortest(join(path, 'owner.sock'))
-  const mine = shortest(join(path, `o${toHex(random.bytes(4))}`))
-  const server = await listen(mine)
+  const name = toHex(random.bytes(4))
+  const [place, mine, bound] = [join(path, 'owner'), join(path, `c${name}`), join(path, name)]
+  const socket = checkLength(join(place, name))
+  let server: Server | undefined
   try {
-    await putInPlace(mine, socket, `${mine}s`)
+    const listening = (server = await listen(bound))
+    await mkdir(mine, { mode: 0o700 })
+    await rename(bound, join(mine, name))
+    await putInPlace(mine, place)
+    return {
+      release: async () => {
+        await rm(socket, { force: true })
+        // Left where another has come meanwhile.
+        await rmdir(place).catch(() => {})
+        await closeServer(listening)
+      },
+    }
   } catch (error) {
-    await closeServer(server)
-    throw error
-  }
-  return {
-    release: async () => {
-      await rm(socket, { force: true })
-      await closeServer(server)
-    },
+    if (server !== undefined) await closeServer(server)
+    for (const left of [mine, bound]) await rm(left, { recursive: true, force: true })
+    throw error instanceof ContextStoreError ? error : unwritable(path, error)
   }
 }
 
 /** True where a live process answers on the directory's socket. */
 export async function isOwned(path: string): Promise<boolean> {
-  return answers(shortest(join(path, 'owner.sock')))
+  const place = join(path, 'owner')
+  for (const name of await namesIn(place)) if (await answers(join(place, name))) return true
+  return false
 }
 
-async function putInPlace(mine: string, socket: string, aside: string): Promise<void> {
-  for (let attempt = 0; attempt < 5; attempt++) {
+async function putInPlace(mine: string, place: string): Promise<void> {
+  for (;;) {
     try {
-      await link(mine, socket)
-      await rm(mine, { force: true })
-      return
+      return await rename(mine, place)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error
     }
-    if (await answers(socket)) break
-    await rename(socket, aside).catch(() => {})
-    // Somebody may have put a live one in place since we asked: it goes back.
-    if (await answers(aside)) await link(aside, socket).catch(() => {})
-    await rm(aside, { force: true })
+    for (const name of await namesIn(place)) {
+      const socket = join(place, name)
+      if (await answers(socket)) {
+        throw new ContextStoreError(
+          'DIRECTORY_OWNED',
+          `Another live process owns ${dirname(place)}.`,
+          'Give each process its own directory, or ask the owner through `cairn`.',
+        )
+      }
+      await rm(socket, { force: true })
+    }
   }
-  throw new ContextStoreError(
-    'DIRECTORY_OWNED',
-    `Another live process owns ${socket}.`,
-    'Give each process its own directory, or ask the owner through `cairn`.',
+}
+
+async function namesIn(place: string): Promise<string[]> {
+  try {
+    return await readdir(place)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+function unwritable(path: string, cause: unknown): ContextStoreError {
+  return new ContextStoreError(
+    'OPTION_INVALID',
+    `The directory ${path} cannot be written.`,
+    'Give a writable directory on the node: $SLURM_TMPDIR, $TMPDIR or /tmp.',
+    { cause },
   )
 }
 
@@ -141,6 +165,7 @@ function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
+/** Only who is refused, or finds nothing, may take it that nobody listens: of an owner that is too busy to answer, too, one is left. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = createConnection(path)
@@ -149,12 +174,14 @@ function answers(path: string): Promise<boolean> {
       resolve(answer)
     }
     connection.once('connect', () => say(true))
-    connection.once('error', () => say(false))
+    connection.once('error', ({ code }: NodeJS.ErrnoException) =>
+      say(code !== 'ECONNREFUSED' && code !== 'ENOENT'),
+    )
   })
 }
 
-/** Unix socket paths are short: a long one is given relative to the working directory where that helps. */
-function shortest(path: string): string {
+/** Unix socket paths are short. */
+function checkLength(path: string): string {
   if (Buffer.byteLength(path) <= socketPathBytesMax) return path
   throw new ContextStoreError(
     'OPTION_INVALID',

@@ -11,14 +11,16 @@
  * Two traps, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done
  * before; and the promise of a write resolves when it is visible, not durable, which `flushed` tells.
  */
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { open as openFile, statfs } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { assert, present } from '../base/assert.ts'
 import { compareBytes, toHex, toMapKey } from '../base/bytes.ts'
 import { pack, unpack } from '../base/codec.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
-import type { Time } from '../base/time.ts'
+import type { Time, Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
@@ -63,6 +65,10 @@ const formatVersion = 1
 /** Feed entries kept; older ones are trimmed with each batch. */
 const feedLengthMax = 100_000
 const retryMs = 1_000
+/** What the files of a new store take, and room for a first write. */
+const newFilesBytes = 1024 * 1024
+const lmdbMagic = 0xbeefc0de
+const metaPageFlag = 0x08
 
 export interface LmdbStorageOptions {
   /** Node-local directory, made if absent, owned by one process. */
@@ -100,13 +106,14 @@ interface Write {
 
 /**
  * Opens the storage of a directory, or makes it. Throws `DIRECTORY_NETWORK`, `DIRECTORY_OWNED`, `DIRECTORY_DAMAGED`,
- * `FORMAT_NEWER`.
+ * `FORMAT_NEWER`, `NOT_DURABLE`.
  */
 export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
   await prepareDirectory(options.directory, options.fileSystemType)
   const ownership = await ownDirectory(options.directory, options.random)
   let root: RootDatabase<Uint8Array, Uint8Array> | undefined
   try {
+    await checkDataFile(join(options.directory, environmentFolder, 'data.mdb'))
     root = openEnvironment(options.directory)
     const databases = openDatabases(root)
     const environment = await readMeta(root, databases.meta, options)
@@ -121,6 +128,35 @@ export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Stor
       'Move the directory aside and restore from peers or a checkpoint.',
       { cause: error },
     )
+  }
+}
+
+/**
+ * lmdb crashes the process where it cannot make its files for want of space, and on a file that is not its own: its two meta pages are looked at
+ * before. An empty file it fills.
+ */
+async function checkDataFile(path: string): Promise<void> {
+  if (!existsSync(path)) {
+    const { bavail, bsize } = await statfs(dirname(dirname(path)))
+    if (bavail * bsize >= newFilesBytes) return
+    throw new ContextStoreError(
+      'NOT_DURABLE',
+      `There is no space for a store at ${path}.`,
+      `Free at least ${newFilesBytes} bytes, or give another directory.`,
+    )
+  }
+  const file = await openFile(path, 'r')
+  try {
+    const { size } = await file.stat()
+    if (size === 0) return
+    const readHead = async (position: number) => (await file.read(Buffer.alloc(52), 0, 52, position)).buffer
+    const pageBytes = (await readHead(0)).readUInt32LE(48)
+    for (const head of [await readHead(0), await readHead(pageBytes)]) {
+      const isMeta = (head.readUInt16LE(18) & metaPageFlag) !== 0 && head.readUInt32LE(24) === lmdbMagic
+      assert(isMeta, 'a data file of lmdb begins with two meta pages')
+    }
+  } finally {
+    await file.close()
   }
 }
 
@@ -185,12 +221,17 @@ class LmdbStorage implements Storage {
   readonly #summaries = new Map<ShardName, ShardSummary>()
   readonly #numbers = new Map<ShardName, number>()
   readonly #names = new Map<number, ShardName>()
+  /** Shards whose name LMDB has. */
+  readonly #named = new Set<ShardName>()
   #active = new Pending()
   #frozen: Pending | undefined
   #sequence = 0
   #durable = 0
   #problem: string | undefined
   #scheduled = false
+  /** Set between a failure and the next try. */
+  #retry: Timer | undefined
+  #isClosed = false
   #waiting: Waiter[] = []
 
   constructor(
@@ -212,6 +253,7 @@ class LmdbStorage implements Storage {
     for (const { key, value } of this.#rows.shards.getRange({ start: shardKey(0), end: sumsKey(0, 0) })) {
       const name = parseShardName(decodeShardName(value))
       this.#learnNumber(name, Buffer.from(key).readUInt32BE(1))
+      this.#named.add(name)
     }
     for (const { key, value } of this.#rows.shards.getRange({
       start: sumsKey(0, 0),
@@ -328,8 +370,9 @@ class LmdbStorage implements Storage {
 
   commit(changes: readonly Change[]): void {
     if (changes.length === 0) return
+    this.#active.add(this.#sequence + 1, changes, (indexKey) => this.#below(indexKey))
+    this.#sequence++
     for (const change of changes) this.#summary(change.shard).apply(change)
-    this.#active.add(++this.#sequence, changes, (indexKey) => this.#below(indexKey))
     this.#schedule()
   }
 
@@ -337,6 +380,7 @@ class LmdbStorage implements Storage {
     if (this.#durable >= this.#sequence) return Promise.resolve()
     return new Promise((resolve, reject) => {
       this.#waiting.push({ until: this.#sequence, resolve, reject })
+      this.#stopRetrying()
       this.#schedule()
     })
   }
@@ -365,7 +409,12 @@ class LmdbStorage implements Storage {
         error: String(error),
       })
     })
-    await this.#root.close()
+    this.#isClosed = true
+    this.#stopRetrying()
+    // Once a transaction has failed, lmdb waits for a flush that never ends. Nothing is written any more: it is left behind.
+    const closed = this.#root.close()
+    if (this.#problem === undefined) await closed
+    else closed.catch(ignore)
     await this.#ownership.release()
   }
 
@@ -375,12 +424,19 @@ class LmdbStorage implements Storage {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#frozen !== undefined || !this.#isBehind()) return
+    if (this.#isClosed || this.#scheduled || this.#retry !== undefined) return
+    if (this.#frozen !== undefined || !this.#isBehind()) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
       void this.#write()
     })
+  }
+
+  /** Who asks to be told gets a try at once: a timer would not even keep the process alive. */
+  #stopRetrying(): void {
+    this.#retry?.cancel()
+    this.#retry = undefined
   }
 
   /** Writes what is pending as one batch. Never rejects. */
@@ -392,12 +448,16 @@ class LmdbStorage implements Storage {
     const reached = this.#sequence
     try {
       const writes = this.#writesOf(batch)
-      await this.#root.batch(() => {
+      const written = this.#root.batch(() => {
         for (const { rows, key, value } of writes) {
           if (value === undefined) rows.remove(key as never).catch(ignore)
           else rows.put(key as never, value).catch(ignore)
         }
       })
+      // A turn later lmdb makes a promise of its own for the transaction. If that is rejected and nobody listens, the process ends.
+      setImmediate(() => void this.#root.committed.then(ignore, ignore))
+      await written
+      for (const name of batch.shards.keys()) this.#named.add(name)
       const flushed = this.#root.flushed
       this.#frozen = undefined
       this.#schedule()
@@ -424,11 +484,9 @@ class LmdbStorage implements Storage {
     this.#problem = `changes cannot be written: ${error instanceof Error ? error.message : String(error)}`
     this.#options.log.warn(this.#problem)
     if (this.#frozen === batch) {
-      const since = this.#active
+      batch.join(this.#active)
       this.#frozen = undefined
       this.#active = batch
-      for (const { sequence, changes } of since.feed)
-        this.#active.add(sequence, changes, (key) => this.#below(key))
     }
     const waiting = this.#waiting
     this.#waiting = []
@@ -439,9 +497,9 @@ class LmdbStorage implements Storage {
       { cause: error },
     )
     for (const waiter of waiting) waiter.reject(problem)
-    this.#scheduled = true
-    this.#options.time.after(retryMs, () => {
-      this.#scheduled = false
+    if (this.#isClosed) return
+    this.#retry ??= this.#options.time.after(retryMs, () => {
+      this.#retry = undefined
       this.#schedule()
     })
   }
@@ -449,7 +507,9 @@ class LmdbStorage implements Storage {
   #writesOf(batch: Pending): Write[] {
     const writes: Write[] = batch.isEmpty ? [this.#metaWrite()] : []
     for (const [name, shard] of batch.shards) {
-      const number = this.#number(name, writes)
+      const number = this.#number(name)
+      if (!this.#named.has(name))
+        writes.push({ rows: this.#rows.shards, key: shardKey(number), value: encodeShardName(name) })
       const summary = this.#summary(name)
       const touched = new Set([
         ...shard.advanced.keys(),
@@ -467,7 +527,7 @@ class LmdbStorage implements Storage {
       writes.push(...this.#chunksWithout(number, [...shard.died.values()]))
     }
     for (const { indexKey, cells } of batch.lists.values()) {
-      const indexed = cells.map((cell) => ({ ...cell, shard: this.#number(cell.shard, writes) }))
+      const indexed = cells.map((cell) => ({ ...cell, shard: this.#number(cell.shard) }))
       writes.push({
         rows: this.#rows.index,
         key: indexKey,
@@ -476,7 +536,7 @@ class LmdbStorage implements Storage {
     }
     for (const { sequence, changes } of batch.feed) {
       const changed = changes.map(({ shard, advanced, died }) => ({
-        shard: this.#number(shard, writes),
+        shard: this.#number(shard),
         advanced,
         dead: mergeRanges(
           died.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 })),
@@ -523,7 +583,7 @@ class LmdbStorage implements Storage {
     const chunks = new Map<string, { readonly key: Uint8Array; cells: PlacedContent[] }>()
     for (const { incarnation, clock } of died) {
       const key = this.#chunkAt(shard, incarnation, clock)
-      const row = key === undefined ? undefined : this.#rows.cells.getBinary(key as never)
+      const row = key === undefined ? undefined : this.#rows.cells.getBinary(key)
       if (key === undefined || row === undefined) continue
       const name = toMapKey(key)
       let chunk = chunks.get(name)
@@ -543,12 +603,11 @@ class LmdbStorage implements Storage {
     return summary
   }
 
-  #number(shard: ShardName, writes: Write[]): number {
+  #number(shard: ShardName): number {
     const known = this.#numbers.get(shard)
     if (known !== undefined) return known
     const number = this.#numbers.size
     this.#learnNumber(shard, number)
-    writes.push({ rows: this.#rows.shards, key: shardKey(number), value: encodeShardName(shard) })
     return number
   }
 

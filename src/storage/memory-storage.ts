@@ -40,12 +40,10 @@ export class MemoryStorage implements Storage {
 
   commit(changes: readonly Change[]): void {
     if (changes.length === 0) return
-    for (const change of changes) {
-      this.#document(change.shard).commit(change)
-      for (const { indexKey, cells } of changedLists(change, (key) => this.cells(key))) {
-        if (cells.length === 0) this.#index.drop(indexKey)
-        else this.#index.set(indexKey, cells)
-      }
+    for (const change of changes) this.#document(change.shard).commit(change)
+    for (const { indexKey, cells } of changedLists(changes, (key) => this.cells(key))) {
+      if (cells.length === 0) this.#index.drop(indexKey)
+      else this.#index.set(indexKey, cells)
     }
     this.#feed.push({ sequence: ++this.#sequence, shards: changes.map(({ shard }) => shard) })
     if (this.#feed.length > 2 * feedLengthMax) this.#feed = this.#feed.slice(-feedLengthMax)

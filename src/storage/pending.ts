@@ -29,13 +29,19 @@ export class PendingShard {
   }
 }
 
+/** What one commit changed. */
+interface Step {
+  readonly sequence: number
+  readonly changes: readonly Change[]
+}
+
 /** One batch in the making. */
 export class Pending {
   readonly shards = new Map<ShardName, PendingShard>()
   /** Index lists that differ from what lies below. */
   readonly lists = new CellIndex()
   /** Feed entries of this batch, oldest first. */
-  readonly feed: { readonly sequence: number; readonly changes: readonly Change[] }[] = []
+  readonly feed: Step[] = []
 
   get isEmpty(): boolean {
     return this.feed.length === 0
@@ -46,10 +52,21 @@ export class Pending {
     changes: readonly Change[],
     below: (indexKey: Uint8Array) => readonly PlacedCell[],
   ): void {
-    this.feed.push({ sequence, changes })
-    for (const change of changes) {
-      const lists = changedLists(change, (indexKey) => this.lists.get(indexKey) ?? below(indexKey))
-      for (const { indexKey, cells } of lists) this.lists.set(indexKey, cells)
+    // What is below is read before anything is changed: if that fails, nothing happened.
+    const lists = changedLists(changes, (indexKey) => this.lists.get(indexKey) ?? below(indexKey))
+    for (const { indexKey, cells } of lists) this.lists.set(indexKey, cells)
+    this.#follow({ sequence, changes })
+  }
+
+  /** Takes in what came after this batch. */
+  join(later: Pending): void {
+    for (const { indexKey, cells } of later.lists.values()) this.lists.set(indexKey, cells)
+    for (const step of later.feed) this.#follow(step)
+  }
+
+  #follow(step: Step): void {
+    this.feed.push(step)
+    for (const change of step.changes) {
       let shard = this.shards.get(change.shard)
       if (shard === undefined) this.shards.set(change.shard, (shard = new PendingShard()))
       shard.add(change)

@@ -1,0 +1,53 @@
+/** The LMDB storage keeps the contract, on a real disk, and what was flushed outlives its process. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { seededRandom } from '../../src/base/random.ts'
+import { checkAgrees, storageContract } from '../contracts/storage.contract.ts'
+import { compile, type Program } from './child.ts'
+import { History } from './history.ts'
+import { openAt, temporaryDirectory } from './places.ts'
+
+storageContract('lmdb', async () => {
+  const directory = temporaryDirectory()
+  let storage = await openAt(directory)
+  return {
+    storage,
+    reopen: async () => {
+      await storage.close()
+      storage = await openAt(directory)
+      return storage
+    },
+  }
+})
+
+describe('after the process was killed', () => {
+  let program: Program
+
+  beforeAll(async () => {
+    program = await compile(new URL('children/write-history.ts', import.meta.url))
+  })
+
+  afterAll(() => program.remove())
+
+  for (let seed = 1; seed <= 5; seed++) {
+    test(`everything flushed is there, and what is there is whole commits in their order, seed ${seed}`, async () => {
+      const directory = temporaryDirectory()
+      const moments = seededRandom(seed)
+      const child = program.start({ args: [directory, String(seed)] })
+      await child.line('durable')
+      await new Promise((resolve) => setTimeout(resolve, moments.fraction() * 400))
+      await child.kill()
+      const durable = Math.max(...child.lines.slice(1).map((line) => Number(line.split(' ')[1])))
+      const storage = await openAt(directory)
+      const found = [...storage.feed(0)].length
+      expect(found).toBeGreaterThanOrEqual(durable)
+      const history = new History(seed)
+      for (let commit = 0; commit < found; commit++) history.next()
+      checkAgrees(storage, history.model)
+      // It can be written to as if nothing had happened.
+      storage.commit(history.next())
+      await storage.flush()
+      checkAgrees(storage, history.model)
+      await storage.close()
+    })
+  }
+})

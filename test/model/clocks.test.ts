@@ -54,6 +54,7 @@ describe('clocks', () => {
     expect(equalClocks(noClocks, new Map())).toBe(true)
     expect(equalClocks(new Map([[1, 2]]), new Map([[1, 2]]))).toBe(true)
     expect(equalClocks(new Map([[1, 2]]), new Map([[1, 3]]))).toBe(false)
+    expect(equalClocks(new Map([[1, 3]]), new Map([[1, 2]]))).toBe(false)
     expect(equalClocks(new Map([[1, 2]]), new Map([[2, 2]]))).toBe(false)
     expect(equalClocks(new Map([[1, 2]]), noClocks)).toBe(false)
   })

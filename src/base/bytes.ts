@@ -102,7 +102,7 @@ export class ByteWriter {
 
   /** What was written, as a copy that is the caller's own. */
   finish(): Uint8Array {
-    return Uint8Array.prototype.slice.call(this.#buffer, 0, this.#length)
+    return new Uint8Array(this.#buffer.subarray(0, this.#length))
   }
 
   #grow(needed: number): void {

@@ -22,7 +22,7 @@ import { decodeIdSet, type IdSet } from './id-set.ts'
 import { isKey, keyBytesMax } from './key.ts'
 import { isStamp, type Stamp } from './stamp.ts'
 import { decodeSummary, type Summary } from './summary.ts'
-import type { Value } from './value.ts'
+import { checkValue, type Value } from './value.ts'
 
 /** A cell's place: one clock of one incarnation names one cell for ever. */
 export interface Dot {
@@ -210,6 +210,17 @@ export function decodeCell(content: Uint8Array): Cell | undefined {
   check(key instanceof Uint8Array && key.length <= keyBytesMax, 'its key is no key')
   check(isStamp(stamp), 'its stamp is no stamp')
   return decodeBody(kind as number, key as Uint8Array, stamp as Stamp, body)
+}
+
+/**
+ * Checks a cell from elsewhere: what `decodeCell` checks, its size, and that its value is one that could have been written here. Throws
+ * `UPDATE_REFUSED`.
+ */
+export function checkCell(content: Uint8Array): void {
+  check(content.length <= cellBytesMax, `it takes ${content.length} bytes`)
+  const cell = decodeCell(content)
+  const value = cell?.kind === 'register' ? cell.value : cell?.kind === 'event' ? cell.data : undefined
+  if (value !== undefined) attempt(() => checkValue(value), 'its value is none')
 }
 
 function decodeBody(kind: number, key: Uint8Array, stamp: Stamp, body: readonly unknown[]): Cell | undefined {

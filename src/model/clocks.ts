@@ -18,7 +18,7 @@ export function coversClocks(a: Clocks, b: Clocks): boolean {
 }
 
 export function equalClocks(a: Clocks, b: Clocks): boolean {
-  return a.size === b.size && coversClocks(a, b)
+  return coversClocks(a, b) && coversClocks(b, a)
 }
 
 /** The least clocks that cover both. */

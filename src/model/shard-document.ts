@@ -16,7 +16,7 @@
  */
 import { ByteWriter, xxhash64 } from '../base/bytes.ts'
 import { assert } from '../base/assert.ts'
-import { decodeCell, indexKeyOf, type Dot } from './cell.ts'
+import { checkCell, indexKeyOf, type Dot } from './cell.ts'
 import type { Clocks } from './clocks.ts'
 import { LiveCells } from './live-cells.ts'
 import type { ShardName } from './shard.ts'
@@ -101,7 +101,7 @@ function bornIn(section: Section, known: number, dead: readonly DotRange[]): Liv
   const born: LiveCell[] = []
   for (const { clock, content } of section.cells) {
     if (clock < known || isWithin(dead, section.incarnation, clock)) continue
-    decodeCell(content)
+    checkCell(content)
     const dot = { incarnation: section.incarnation, clock }
     const own = Uint8Array.from(content)
     born.push({ ...dot, content: own, indexKey: indexKeyOf(own, dot) })

@@ -81,7 +81,9 @@ function walkObject(value: object, depth: number): void {
 
 function describeInstance(value: object): string {
   const { constructor } = value as { constructor?: unknown }
-  return typeof constructor === 'function' ? `an instance of ${constructor.name}` : 'an heir of another object'
+  return typeof constructor === 'function'
+    ? `an instance of ${constructor.name}`
+    : 'an heir of another object'
 }
 
 function invalid(sentence: string): ContextStoreError {

@@ -15,8 +15,8 @@ import { existsSync } from 'node:fs'
 import { open as openFile, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { open, type Database, type RootDatabase } from 'lmdb'
-import { assert, present } from '../base/assert.ts'
-import { compareBytes, toHex, toMapKey } from '../base/bytes.ts'
+import { assert } from '../base/assert.ts'
+import { compareBytes, toHex } from '../base/bytes.ts'
 import { pack, unpack } from '../base/codec.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -25,9 +25,7 @@ import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import { ShardSummary, type Change, type LiveCell, type ShardView } from '../model/shard-document.ts'
-import { parseShardName, type ShardName } from '../model/shard.ts'
-import { indexKeyOf } from '../model/cell.ts'
-import { mergeRanges, type PlacedContent } from '../model/update.ts'
+import type { ShardName } from '../model/shard.ts'
 import type { CellList } from './cell-index.ts'
 import {
   environmentFolder,
@@ -36,34 +34,12 @@ import {
   type FileSystemType,
   type Ownership,
 } from './directory.ts'
-import {
-  changeKey,
-  chunkBytesMax,
-  chunkKey,
-  decodeChangeRow,
-  decodeChunk,
-  decodeIndexRow,
-  decodeShardName,
-  decodeSums,
-  encodeChangeRow,
-  encodeChunk,
-  encodeIndexRow,
-  encodeShardName,
-  encodeSums,
-  firstClockOf,
-  metaKey,
-  openRow,
-  sealRow,
-  sequenceOf,
-  shardKey,
-  sumsKey,
-} from './lmdb-rows.ts'
+import { metaKey, openRow, sealRow } from './lmdb-rows.ts'
 import { Pending } from './pending.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
+import { StoredShards, type Tables, type Write } from './stored-shards.ts'
 
 const formatVersion = 1
-/** Feed entries kept; older ones are trimmed with each batch. */
-const feedLengthMax = 100_000
 const retryMs = 1_000
 /** What the files of a new store take, and room for a first write. */
 const newFilesBytes = 1024 * 1024
@@ -82,12 +58,8 @@ export interface LmdbStorageOptions {
 
 type Rows = Database<Uint8Array, Uint8Array>
 
-interface Databases {
+interface Databases extends Tables<Rows> {
   readonly meta: Rows
-  readonly shards: Rows
-  readonly cells: Rows
-  readonly index: Rows
-  readonly changes: Rows
 }
 
 /** Somebody who awaits durability up to a sequence. */
@@ -95,13 +67,6 @@ interface Waiter {
   readonly until: number
   resolve(): void
   reject(error: Error): void
-}
-
-/** One write of a batch; no value = remove. */
-interface Write {
-  readonly rows: Rows
-  readonly key: Uint8Array
-  readonly value: Uint8Array | undefined
 }
 
 /**
@@ -219,10 +184,7 @@ class LmdbStorage implements Storage {
   readonly #ownership: Ownership
   readonly #options: LmdbStorageOptions
   readonly #summaries = new Map<ShardName, ShardSummary>()
-  readonly #numbers = new Map<ShardName, number>()
-  readonly #names = new Map<number, ShardName>()
-  /** Shards whose name LMDB has. */
-  readonly #named = new Set<ShardName>()
+  readonly #stored: StoredShards<Rows>
   #active = new Pending()
   #frozen: Pending | undefined
   #sequence = 0
@@ -246,31 +208,9 @@ class LmdbStorage implements Storage {
     this.environment = environment
     this.#ownership = ownership
     this.#options = options
-    this.#load()
-  }
-
-  #load(): void {
-    for (const { key, value } of this.#rows.shards.getRange({ start: shardKey(0), end: sumsKey(0, 0) })) {
-      const name = parseShardName(decodeShardName(value))
-      this.#learnNumber(name, Buffer.from(key).readUInt32BE(1))
-      this.#named.add(name)
-    }
-    for (const { key, value } of this.#rows.shards.getRange({
-      start: sumsKey(0, 0),
-      end: Uint8Array.of(0xff),
-    })) {
-      const bytes = Buffer.from(key)
-      const { clock, sums } = decodeSums(value)
-      this.#summary(this.#name(bytes.readUInt32BE(1))).load(Number(bytes.readBigUInt64BE(5)), clock, sums)
-    }
-    for (const key of this.#rows.changes.getKeys({
-      start: Uint8Array.of(0xff),
-      end: changeKey(0),
-      reverse: true,
-      limit: 1,
-    })) {
-      this.#sequence = this.#durable = sequenceOf(key)
-    }
+    this.#stored = new StoredShards(rows)
+    this.#stored.load((shard) => this.#summary(shard))
+    this.#sequence = this.#durable = this.#stored.lastSequence
   }
 
   get health(): StorageHealth {
@@ -289,34 +229,11 @@ class LmdbStorage implements Storage {
   *#live(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
     const [frozen, active] = [this.#frozen?.shards.get(shard), this.#active.shards.get(shard)]
     const frozenFrom = frozen?.advanced.get(incarnation)?.from ?? to
-    for (const cell of this.#stored(shard, incarnation, from, Math.min(to, frozenFrom))) {
+    for (const cell of this.#stored.live(shard, incarnation, from, Math.min(to, frozenFrom))) {
       if (!frozen?.isDead(cell) && !active?.isDead(cell)) yield cell
     }
     for (const cell of frozen?.born.range(incarnation, from, to) ?? []) if (!active?.isDead(cell)) yield cell
     yield* active?.born.range(incarnation, from, to) ?? []
-  }
-
-  *#stored(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
-    const number = this.#numbers.get(shard)
-    if (number === undefined || from >= to) return
-    const start = this.#chunkAt(number, incarnation, from) ?? chunkKey(number, incarnation, from)
-    const end = chunkKey(number, incarnation, to)
-    for (const { key, value } of this.#rows.cells.getRange({ start, end })) {
-      for (const { clock, content } of decodeChunk(firstClockOf(key), Uint8Array.from(value))) {
-        if (clock < from || clock >= to) continue
-        yield { incarnation, clock, content, indexKey: indexKeyOf(content, { incarnation, clock }) }
-      }
-    }
-  }
-
-  /** The key of the chunk that a clock falls into: the last that begins at or below it. */
-  #chunkAt(shard: number, incarnation: number, clock: number): Uint8Array | undefined {
-    const start = chunkKey(shard, incarnation, clock)
-    const end = chunkKey(shard, incarnation, 0)
-    if (this.#rows.cells.doesExist(start)) return start
-    for (const key of this.#rows.cells.getKeys({ start, end, reverse: true, limit: 1 }))
-      return Uint8Array.from(key)
-    return this.#rows.cells.doesExist(end) ? end : undefined
   }
 
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
@@ -324,47 +241,15 @@ class LmdbStorage implements Storage {
   }
 
   #below(indexKey: Uint8Array): readonly PlacedCell[] {
-    const frozen = this.#frozen?.lists.get(indexKey)
-    if (frozen !== undefined) return frozen
-    const row = this.#rows.index.getBinary(indexKey)
-    return row === undefined ? [] : this.#placedCells(indexKey, row)
-  }
-
-  #placedCells(indexKey: Uint8Array, row: Uint8Array): PlacedCell[] {
-    return decodeIndexRow(row).map(({ shard, incarnation, clock, content }) => {
-      const name = this.#name(shard)
-      return {
-        shard: name,
-        incarnation,
-        clock,
-        indexKey,
-        content: content ?? this.#contentAt(name, incarnation, clock),
-      }
-    })
-  }
-
-  #contentAt(shard: ShardName, incarnation: number, clock: number): Uint8Array {
-    for (const cell of this.#stored(shard, incarnation, clock, clock + 1)) return cell.content
-    throw new ContextStoreError(
-      'DIRECTORY_DAMAGED',
-      `A cell that the index of "${shard}" names is missing.`,
-      'Move the directory aside and restore from peers or a checkpoint.',
-    )
+    return this.#frozen?.lists.get(indexKey) ?? this.#stored.cells(indexKey)
   }
 
   *scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
-    const stored = this.#scanStored(start, end)
+    const stored = this.#stored.scan(start, end)
     const frozen = this.#frozen?.lists.range(start, end) ?? []
     const active = this.#active.lists.range(start, end)
     for (const { indexKey, cells } of overlaid(active, overlaid(frozen, stored))) {
       if (cells.length > 0) yield { indexKey, cells }
-    }
-  }
-
-  *#scanStored(start: Uint8Array, end: Uint8Array): Iterable<CellList> {
-    for (const { key, value } of this.#rows.index.getRange({ start, end })) {
-      const indexKey = Uint8Array.from(key)
-      yield { indexKey, cells: this.#placedCells(indexKey, Uint8Array.from(value)) }
     }
   }
 
@@ -386,16 +271,7 @@ class LmdbStorage implements Storage {
   }
 
   *feed(after: number): Iterable<FeedEntry> {
-    const frozenFrom = this.#frozen?.feed[0]?.sequence
-    for (const { key, value } of this.#rows.changes.getRange({
-      start: changeKey(after + 1),
-      end: frozenFrom === undefined ? Uint8Array.of(0xff) : changeKey(frozenFrom),
-    })) {
-      yield {
-        sequence: sequenceOf(key),
-        shards: decodeChangeRow(value).map(({ shard }) => this.#name(shard)),
-      }
-    }
+    yield* this.#stored.feed(after, this.#frozen?.feed[0]?.sequence)
     for (const pending of [this.#frozen, this.#active]) {
       for (const { sequence, changes } of pending?.feed ?? []) {
         if (sequence > after) yield { sequence, shards: changes.map(({ shard }) => shard) }
@@ -447,7 +323,9 @@ class LmdbStorage implements Storage {
     this.#active = new Pending()
     const reached = this.#sequence
     try {
-      const writes = this.#writesOf(batch)
+      const writes = batch.isEmpty
+        ? [this.#metaWrite()]
+        : this.#stored.writesOf(batch, (shard) => this.#summary(shard))
       const written = this.#root.batch(() => {
         for (const { rows, key, value } of writes) {
           if (value === undefined) rows.remove(key as never).catch(ignore)
@@ -457,7 +335,7 @@ class LmdbStorage implements Storage {
       // A turn later lmdb makes a promise of its own for the transaction. If that is rejected and nobody listens, the process ends.
       setImmediate(() => void this.#root.committed.then(ignore, ignore))
       await written
-      for (const name of batch.shards.keys()) this.#named.add(name)
+      this.#stored.written(batch)
       const flushed = this.#root.flushed
       this.#frozen = undefined
       this.#schedule()
@@ -504,129 +382,15 @@ class LmdbStorage implements Storage {
     })
   }
 
-  #writesOf(batch: Pending): Write[] {
-    const writes: Write[] = batch.isEmpty ? [this.#metaWrite()] : []
-    for (const [name, shard] of batch.shards) {
-      const number = this.#number(name)
-      if (!this.#named.has(name))
-        writes.push({ rows: this.#rows.shards, key: shardKey(number), value: encodeShardName(name) })
-      const summary = this.#summary(name)
-      const touched = new Set([
-        ...shard.advanced.keys(),
-        ...[...shard.died.values()].map((cell) => cell.incarnation),
-      ])
-      for (const incarnation of touched) {
-        const clock = present(summary.clocks.get(incarnation), 'a touched incarnation has a clock')
-        writes.push({
-          rows: this.#rows.shards,
-          key: sumsKey(number, incarnation),
-          value: encodeSums(clock, summary.sums(incarnation)),
-        })
-        writes.push(...this.#newChunks(number, incarnation, [...shard.born.range(incarnation, 0, clock)]))
-      }
-      writes.push(...this.#chunksWithout(number, [...shard.died.values()]))
-    }
-    for (const { indexKey, cells } of batch.lists.values()) {
-      const indexed = cells.map((cell) => ({ ...cell, shard: this.#number(cell.shard) }))
-      writes.push({
-        rows: this.#rows.index,
-        key: indexKey,
-        value: cells.length === 0 ? undefined : encodeIndexRow(indexed),
-      })
-    }
-    for (const { sequence, changes } of batch.feed) {
-      const changed = changes.map(({ shard, advanced, died }) => ({
-        shard: this.#number(shard),
-        advanced,
-        dead: mergeRanges(
-          died.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 })),
-        ),
-      }))
-      writes.push({ rows: this.#rows.changes, key: changeKey(sequence), value: encodeChangeRow(changed) })
-      if (sequence > feedLengthMax)
-        writes.push({ rows: this.#rows.changes, key: changeKey(sequence - feedLengthMax), value: undefined })
-    }
-    return writes
-  }
-
   /** Makes an empty batch a transaction: after a failed flush there may be nothing else to write. */
-  #metaWrite(): Write {
+  #metaWrite(): Write<Rows> {
     return { rows: this.#rows.meta, key: metaKey, value: encodeMeta(this.environment) }
-  }
-
-  #newChunks(shard: number, incarnation: number, cells: readonly LiveCell[]): Write[] {
-    const writes: Write[] = []
-    let chunk: LiveCell[] = []
-    let bytes = 0
-    const finish = (): void => {
-      const first = chunk[0]?.clock
-      if (first === undefined) return
-      writes.push({
-        rows: this.#rows.cells,
-        key: chunkKey(shard, incarnation, first),
-        value: encodeChunk(first, chunk),
-      })
-      chunk = []
-      bytes = 0
-    }
-    for (const cell of cells) {
-      if (bytes + cell.content.length > chunkBytesMax) finish()
-      chunk.push(cell)
-      bytes += cell.content.length + 8
-    }
-    finish()
-    return writes
-  }
-
-  /** Rewrites the chunks in which cells died. */
-  #chunksWithout(shard: number, died: readonly LiveCell[]): Write[] {
-    const chunks = new Map<string, { readonly key: Uint8Array; cells: PlacedContent[] }>()
-    for (const { incarnation, clock } of died) {
-      const key = this.#chunkAt(shard, incarnation, clock)
-      const row = key === undefined ? undefined : this.#rows.cells.getBinary(key)
-      if (key === undefined || row === undefined) continue
-      const name = toMapKey(key)
-      let chunk = chunks.get(name)
-      if (chunk === undefined) chunks.set(name, (chunk = { key, cells: decodeChunk(firstClockOf(key), row) }))
-      chunk.cells = chunk.cells.filter((cell) => cell.clock !== clock)
-    }
-    return [...chunks.values()].map(({ key, cells }) => ({
-      rows: this.#rows.cells,
-      key,
-      value: cells.length === 0 ? undefined : encodeChunk(firstClockOf(key), cells),
-    }))
   }
 
   #summary(shard: ShardName): ShardSummary {
     let summary = this.#summaries.get(shard)
     if (summary === undefined) this.#summaries.set(shard, (summary = new ShardSummary()))
     return summary
-  }
-
-  #number(shard: ShardName): number {
-    const known = this.#numbers.get(shard)
-    if (known !== undefined) return known
-    const number = this.#numbers.size
-    this.#learnNumber(shard, number)
-    return number
-  }
-
-  #learnNumber(shard: ShardName, number: number): void {
-    assert(!this.#names.has(number), 'shard numbers are used once')
-    this.#numbers.set(shard, number)
-    this.#names.set(number, shard)
-  }
-
-  #name(number: number): ShardName {
-    const name = this.#names.get(number)
-    if (name === undefined) {
-      throw new ContextStoreError(
-        'DIRECTORY_DAMAGED',
-        `Shard number ${number} has no name.`,
-        'Move the directory aside and restore from peers or a checkpoint.',
-      )
-    }
-    return name
   }
 }
 

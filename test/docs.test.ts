@@ -9,14 +9,13 @@ import { softwareVersion } from '../src/version.ts'
 const root = join(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
 
-test('the example of the README runs and prints what it says', async () => {
-  const example = /## In twenty lines\n\n```js\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
-  expect(example).toContain('openStore')
-  const directory = join(root, 'node_modules', '.cache', `readme-${process.pid}`)
+/** Runs a program that imports the package by its name; returns what it prints. */
+async function run(program: string): Promise<string> {
+  const directory = join(root, 'node_modules', '.cache', `docs-${process.pid}`)
   mkdirSync(directory, { recursive: true })
   try {
     const entry = join(directory, 'example.mjs')
-    writeFileSync(entry, example)
+    writeFileSync(entry, program)
     const bundle = join(directory, 'bundle.mjs')
     await build({
       entryPoints: [entry],
@@ -25,26 +24,44 @@ test('the example of the README runs and prints what it says', async () => {
       platform: 'node',
       format: 'esm',
       target: 'node20',
-      external: ['lmdb'],
+      external: ['lmdb', 'bufferutil', 'utf-8-validate'],
       alias: { 'cairn-store': join(root, 'src', 'index.ts') },
       banner: {
         js: 'import { createRequire as __cr } from "node:module"; const require = __cr(import.meta.url)',
       },
       logLevel: 'error',
     })
-    const printed = execFileSync(process.execPath, [bundle], {
-      encoding: 'utf8',
-      env: { ...process.env, TMPDIR: directory },
-    })
-    expect(printed.split('\n').slice(0, 3)).toEqual([
-      "partition/17/column/GeneSymbol { operation: 'normalise', method: 'z-score', mean: 3.1 }",
-      'partition/17/rows 10000',
-      'partition/17/source PubMed',
-    ])
-    expect(printed).toContain('1 of 300 10000 [ [ 0, 16 ], [ 18, 299 ] ]')
+    const env = { ...process.env, TMPDIR: directory }
+    return execFileSync(process.execPath, [bundle], { encoding: 'utf8', env })
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+test('the example of the README runs and prints what it says', async () => {
+  const example = /## In twenty lines\n\n```js\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
+  expect(example).toContain('openStore')
+  const printed = await run(example)
+  expect(printed.split('\n').slice(0, 3)).toEqual([
+    "partition/17/column/GeneSymbol { operation: 'normalise', method: 'z-score', mean: 3.1 }",
+    'partition/17/rows 10000',
+    'partition/17/source PubMed',
+  ])
+  expect(printed).toContain('1 of 300 10000 [ [ 0, 16 ], [ 18, 299 ] ]')
+})
+
+test('the examples of docs/USING.md give what they say', async () => {
+  const page = readFileSync(join(root, 'docs', 'USING.md'), 'utf8')
+  const examples = [...page.matchAll(/```js\n([\s\S]*?)```/g)].map(([, example]) => example ?? '').join('\n')
+  let expectations = 0
+  const program = examples.replaceAll(/^(.+?) \/\/ => (.+)$/gm, (_, expression: string, expected: string) => {
+    expectations++
+    return `check(${JSON.stringify(expression)}, ${expression.replace(/^;/, '')}, ${expected})`
+  })
+  const check =
+    'import assert from "node:assert"\nconst check = (what, is, expected) => assert.deepStrictEqual(is, expected, what + " gave " + JSON.stringify(is))\n'
+  expect(await run(`${check}${program}\nconsole.log("all as said")`)).toBe('all as said\n')
+  expect(expectations).toBeGreaterThan(15)
 })
 
 test('every page that the README links to exists', () => {
@@ -59,4 +76,13 @@ test('the version that stands in cells and snapshots is that of the package', ()
     string
   >
   expect(softwareVersion).toBe(`${name} ${version}`)
+})
+
+test('docs/ERRORS.md lists every error code, and no other', () => {
+  const listed = [...readFileSync(join(root, 'docs', 'ERRORS.md'), 'utf8').matchAll(/^\| `([A-Z_]+)` \|/gm)]
+  const declared = [
+    ...readFileSync(join(root, 'src', 'errors.ts'), 'utf8').matchAll(/^ {2}\| '([A-Z_]+)'$/gm),
+  ]
+  expect(declared.length).toBeGreaterThan(10)
+  expect(listed.map(([, code]) => code).sort()).toEqual(declared.map(([, code]) => code).sort())
 })

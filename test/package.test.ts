@@ -1,0 +1,46 @@
+/** The packed package installs and works elsewhere, without a compiler and without install scripts. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '..')
+const place = mkdtempSync(join(tmpdir(), 'cairn-package-'))
+afterAll(() => rmSync(place, { recursive: true, force: true }))
+
+const program = `
+import { openStore } from 'cairn-store'
+const store = await openStore({ dir: process.argv[2], worker: 'w' })
+store.set(['k', 1], 'v')
+await store.flush()
+console.log(store.get(['k', 1]))
+await store.close()
+`
+
+test('the packed package installs, imports, stores, and brings its command', { timeout: 180_000 }, () => {
+  if (!existsSync(join(root, 'dist', 'index.js'))) node(root, 'scripts/build.js')
+  npm(root, 'pack', '--silent', '--pack-destination', place)
+  const tarball = readdirSync(place).find((name) => name.endsWith('.tgz')) ?? ''
+  const user = join(place, 'user')
+  mkdirSync(user)
+  writeFileSync(join(user, 'package.json'), '{ "private": true, "type": "module" }')
+  npm(user, 'install', '--ignore-scripts', '--no-audit', '--no-fund', join(place, tarball))
+  writeFileSync(join(user, 'main.js'), program)
+  expect(node(user, 'main.js', join(user, 'store'))).toBe('v\n')
+  expect(node(user, 'node_modules/cairn-store/dist/cli.js', 'keys', join(user, 'store'))).toBe('k/1\n')
+  const { types } = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest).exports['.']
+  expect(existsSync(join(user, 'node_modules/cairn-store', types))).toBe(true)
+})
+
+interface Manifest {
+  readonly exports: { readonly '.': { readonly types: string } }
+}
+
+function npm(cwd: string, ...words: readonly string[]): void {
+  execFileSync('npm', words, { cwd, stdio: ['ignore', 'ignore', 'inherit'] })
+}
+
+function node(cwd: string, ...words: readonly string[]): string {
+  return execFileSync(process.execPath, words, { cwd, encoding: 'utf8' })
+}

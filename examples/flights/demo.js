@@ -9,6 +9,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { mergeSnapshots, openSnapshot } from 'cairn-store'
+import { departuresByAirport } from './departures.js'
 import { Job, Place } from './job.js'
 import { openPartitions } from './partitions.js'
 import { ProgressBar } from './progress-bar.js'
@@ -36,6 +37,9 @@ import { verify } from './verify.js'
  * @property {number} cutOff workers
  * @property {number} connectionsCut those that were open, and those that were tried while the cut lasted
  * @property {number} reexecuted partitions that were begun more than once, each further time counted
+ * @property {number} rolledUp partitions whose departures were rolled up
+ * @property {number} conflicts keys that workers wrote without seeing each other
+ * @property {number} journal events
  * @property {string} digestLive of the driver's store
  * @property {string} digestMerged of the merged file
  * @property {boolean} verified the merged record says what an independent pass over the data says
@@ -88,6 +92,9 @@ async function demonstrate(options, job) {
   const record = await openSnapshot(merged)
   const untrue = await verify(record)
   const differences = [...untrue, ...checkJob(outcome, record.digest, merge.digest)]
+  // Of fewer workers the one that is killed may be one of the two, before anybody heard of it.
+  if (options.workers > 2 && [...record.conflicts()].length !== 1)
+    differences.push('the two workers that wrote one key without seeing each other left no conflict')
   const partitions = record.progress('normalize').count
   /** @type {Report} */
   const report = {
@@ -100,6 +107,9 @@ async function demonstrate(options, job) {
     cutOff: outcome.cutOff,
     connectionsCut: outcome.connectionsCut,
     reexecuted: record.count(['execution']) - partitions,
+    rolledUp: record.count(['summary', 'departures']),
+    conflicts: [...record.conflicts()].length,
+    journal: [...record.journal.events()].length,
     digestLive: outcome.digest,
     digestMerged: record.digest,
     verified: untrue.length === 0,
@@ -153,6 +163,15 @@ function formatReport(report, record, merge) {
     ['delay', `${mean?.toFixed(2)} minutes on average, standard deviation ${stddev?.toFixed(2)}`],
     ['faults', `${report.killed} worker killed at ${percent(report.killedAt)}, its directory deleted;`],
     ['', `${report.cutOff} cut off, ${report.connectionsCut} connections reset`],
+    ['rolled up', `${report.rolledUp} partitions: ${busiest(record)}`],
+    ...[...record.conflicts()].map(({ key, candidates }) => [
+      'conflict',
+      `${key.join('/')}: ${candidates.map(({ value, worker }) => `"${String(value)}" of ${worker}`).join(', ')}`,
+    ]),
+    ...[...record.journal.events()].map(({ time, type, worker, data }, i) => [
+      i === 0 ? 'journal' : '',
+      `${time.toISOString().slice(11, 19)} ${worker} ${type} ${JSON.stringify(data)}`,
+    ]),
     ['live digest', report.digestLive],
     ['merged digest', report.digestMerged],
     ['verified', report.verified ? 'yes, against a pass of its own over the data' : 'NO'],
@@ -165,6 +184,18 @@ function formatReport(report, record, merge) {
     ...(report.differences ?? []).map((difference) => ['DIFFERENT', difference]),
   ]
   return lines.map(([name = '', text = '']) => `${name.padEnd(14)}${text}`).join('\n')
+}
+
+/** The three busiest airports, folded from the summaries of all partitions. @param {Store} record */
+function busiest(record) {
+  /** @type {Map<string, number>} */
+  const departures = record.rollUp(departuresByAirport).fold((sums, summary) => {
+    for (const [airport, flights] of Object.entries(/** @type {Record<string, number>} */ (summary)))
+      sums.set(airport, (sums.get(airport) ?? 0) + flights)
+    return sums
+  }, new Map())
+  const first = [...departures].sort(([, a], [, b]) => b - a).slice(0, 3)
+  return first.map(([airport, flights]) => `${airport} ${count(flights)}`).join(', ')
 }
 
 /** @param {DemoOptions} options @param {string} reason */

@@ -120,8 +120,10 @@ export function compareTotals(record, { rows, partitions }, differences) {
   differences.expectEqual('the number of rows', record.counter('rows').value, rows)
   differences.expectEqual('the number of partitions done', done.count, partitions)
   differences.expectEqual('what is missing', JSON.stringify(done.missing()), '[]')
-  const keys = partitions * (normalisedColumns.length + 1)
+  const keys = partitions * normalisedColumns.length
   differences.expectEqual('the number of keys of partitions', record.count(['partition']), keys)
+  differences.expectEqual('the number of summaries', record.count(['summary', 'departures']), partitions)
+  differences.expectEqual('the number of counts that are not rolled up', record.count(['departures']), 0)
 }
 
 /** @param {string} name @param {Figures} recorded @param {Tally} tally @param {Differences} differences */
@@ -173,7 +175,7 @@ function recordedDepartures(record, partitions) {
   const sums = new Map()
   for (let id = 0; id < partitions; id++) {
     const counts = /** @type {{ [airport: string]: number } | undefined} */ (
-      record.get(['partition', id, 'departures'])
+      record.get(['summary', 'departures', id])
     )
     for (const [airport, count] of Object.entries(counts ?? {}))
       sums.set(airport, (sums.get(airport) ?? 0) + count)

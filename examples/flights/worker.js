@@ -11,6 +11,7 @@
  */
 import { once } from 'node:events'
 import { openStore } from 'cairn-store'
+import { departuresByAirport } from './departures.js'
 import { checksum, countDepartures, normalise, normalisedColumns, openPartitions } from './partitions.js'
 
 /**
@@ -52,6 +53,9 @@ async function run(options) {
     advertise: [address],
     checkpoint: { dir: checkpoints },
   })
+  // Said before anything is heard: what two workers write here without seeing each other stays, as a conflict.
+  if (options.start === 0 && index < 2) store.set(['job', 'configured by'], store.worker)
+  store.journal.append(options.start === 0 ? 'worker.started' : 'worker.restarted', { worker: store.worker })
   await catchUp(store)
   await work(store, options)
   if (!stop.signal.aborted) await once(stop.signal, 'abort')
@@ -82,7 +86,20 @@ async function work(store, { index, workers, start }) {
     unsaved = (unsaved + 1) % checkpointEvery
     if (unsaved === 0) await store.checkpoint()
   }
-  if (unsaved > 0) await store.checkpoint()
+  if (!stop.signal.aborted) finishStage(store, partitions.count, index, workers)
+  await store.checkpoint()
+}
+
+/** The fine-grained counts of this worker's partitions give way to one summary each. @param {Store} store @param {number} count @param {number} index @param {number} workers */
+function finishStage(store, count, index, workers) {
+  const own = Array.from({ length: count }, (_, id) => id).filter((id) => id % workers === index)
+  const { units, keys } = store.rollUp(departuresByAirport).apply(own)
+  store.journal.append('stage.finished', {
+    stage: 'normalize',
+    partitions: own.length,
+    rolledUp: units,
+    keys,
+  })
 }
 
 /**
@@ -99,7 +116,8 @@ async function workOn(store, partitions, id, execution) {
   }))
   await store.batch((transaction) => {
     for (const { name, context } of columns) transaction.set(['partition', id, 'column', name], context)
-    transaction.set(['partition', id, 'departures'], countDepartures(partition.origin))
+    for (const [airport, flights] of Object.entries(countDepartures(partition.origin)))
+      transaction.set(['departures', id, airport], flights)
   })
   const delay = store.statistic('delay', { scope: id })
   for (const minutes of partition.delay) if (!Number.isNaN(minutes)) delay.observe(minutes)

@@ -166,7 +166,7 @@ function formatReport(report, record, merge) {
     ['rolled up', `${report.rolledUp} partitions: ${busiest(record)}`],
     ...[...record.conflicts()].map(({ key, candidates }) => [
       'conflict',
-      `${key.join('/')}: ${candidates.map(({ value, worker }) => `"${String(value)}" of ${worker}`).join(', ')}`,
+      `${key.join('/')}: ${candidates.map(({ value, worker }) => `${JSON.stringify(value)} of ${worker}`).join(', ')}`,
     ]),
     ...[...record.journal.events()].map(({ time, type, worker, data }, i) => [
       i === 0 ? 'journal' : '',

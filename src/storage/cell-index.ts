@@ -1,5 +1,5 @@
 /** An ordered index in memory: index key -> live cells. The whole index of the memory storage, the overlay of the LMDB storage. */
-import { compareBytes, toMapKey } from '../base/bytes.ts'
+import { toMapKey } from '../base/bytes.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import { dotName, type Change } from '../model/shard-document.ts'
 
@@ -11,7 +11,10 @@ export interface CellList {
 
 export class CellIndex {
   readonly #lists = new Map<string, CellList>()
-  #sorted: readonly CellList[] | undefined
+  /** Names in order, which for these strings is the order of the bytes. May hold names of lists that are gone. */
+  #order: readonly string[] = []
+  /** Names that are not in `#order` yet, and perhaps some that are. */
+  #added: string[] = []
 
   get size(): number {
     return this.#lists.size
@@ -23,28 +26,46 @@ export class CellIndex {
 
   set(indexKey: Uint8Array, cells: readonly PlacedCell[]): void {
     const name = toMapKey(indexKey)
+    if (!this.#lists.has(name)) this.#added.push(name)
     this.#lists.set(name, { indexKey, cells })
-    this.#sorted = undefined
   }
 
   /** Forgets a key. */
   drop(indexKey: Uint8Array): void {
-    if (this.#lists.delete(toMapKey(indexKey))) this.#sorted = undefined
+    this.#lists.delete(toMapKey(indexKey))
   }
 
-  /** Lists with `start <= key < end`, ascending. The first range after a change sorts: O(n log n). */
+  /** Lists with `start <= key < end`, ascending. The first range after keys were added sorts those, and merges: O(added log added + all). */
   *range(start: Uint8Array, end: Uint8Array): Iterable<CellList> {
-    this.#sorted ??= [...this.#lists.values()].sort((a, b) => compareBytes(a.indexKey, b.indexKey))
-    const sorted = this.#sorted
-    for (let i = firstAtLeast(sorted, start); i < sorted.length; i++) {
-      const list = sorted[i] as CellList
-      if (compareBytes(list.indexKey, end) >= 0) return
-      yield list
+    if (this.#added.length > 0) this.#sort()
+    const order = this.#order
+    const [first, last] = [toMapKey(start), toMapKey(end)]
+    for (let i = firstAtLeast(order, first); i < order.length; i++) {
+      const name = order[i] as string
+      if (name >= last) return
+      const list = this.#lists.get(name)
+      if (list !== undefined) yield list
     }
   }
 
   values(): Iterable<CellList> {
     return this.#lists.values()
+  }
+
+  #sort(): void {
+    const added = this.#added.sort(compareText)
+    const merged: string[] = []
+    const take = (name: string): void => {
+      if (name !== merged.at(-1) && this.#lists.has(name)) merged.push(name)
+    }
+    let i = 0
+    for (const name of this.#order) {
+      while (i < added.length && (added[i] as string) < name) take(added[i++] as string)
+      take(name)
+    }
+    while (i < added.length) take(added[i++] as string)
+    this.#order = merged
+    this.#added = []
   }
 }
 
@@ -70,12 +91,18 @@ export function changedLists(
   }))
 }
 
-function firstAtLeast(sorted: readonly CellList[], start: Uint8Array): number {
-  let [low, high] = [0, sorted.length]
+/** Index of the first name that is at least `wanted`. */
+function firstAtLeast(order: readonly string[], wanted: string): number {
+  let [low, high] = [0, order.length]
   while (low < high) {
     const middle = (low + high) >>> 1
-    if (compareBytes((sorted[middle] as CellList).indexKey, start) < 0) low = middle + 1
+    if ((order[middle] as string) < wanted) low = middle + 1
     else high = middle
   }
   return low
+}
+
+/** By code units: for names made of bytes, the order of the bytes. */
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }

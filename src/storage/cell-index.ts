@@ -11,9 +11,13 @@ export interface CellList {
 
 export class CellIndex {
   readonly #lists = new Map<string, CellList>()
-  /** Names in order, which for these strings is the order of the bytes. May hold names of lists that are gone. */
-  #order: readonly string[] = []
-  /** Names that are not in `#order` yet, and perhaps some that are. */
+  /**
+   * Names in order, which for these strings is the order of the bytes: many old ones and few recent ones, merged when those become an eighth. So a
+   * name is moved about eight times in all, however often ranges and changes alternate. Either may hold names of lists that are gone.
+   */
+  #old: readonly string[] = []
+  #recent: readonly string[] = []
+  /** Names since, in no order. */
   #added: string[] = []
 
   get size(): number {
@@ -35,14 +39,10 @@ export class CellIndex {
     this.#lists.delete(toMapKey(indexKey))
   }
 
-  /** Lists with `start <= key < end`, ascending. The first range after keys were added sorts those, and merges: O(added log added + all). */
+  /** Lists with `start <= key < end`, ascending. Cost: that of the range, and of sorting the keys that were added since the last one. */
   *range(start: Uint8Array, end: Uint8Array): Iterable<CellList> {
-    if (this.#added.length > 0) this.#sort()
-    const order = this.#order
-    const [first, last] = [toMapKey(start), toMapKey(end)]
-    for (let i = firstAtLeast(order, first); i < order.length; i++) {
-      const name = order[i] as string
-      if (name >= last) return
+    if (this.#added.length > 0) this.#sortAdded()
+    for (const name of merged(this.#old, this.#recent, toMapKey(start), toMapKey(end))) {
       const list = this.#lists.get(name)
       if (list !== undefined) yield list
     }
@@ -52,20 +52,31 @@ export class CellIndex {
     return this.#lists.values()
   }
 
-  #sort(): void {
-    const added = this.#added.sort(compareText)
-    const merged: string[] = []
-    const take = (name: string): void => {
-      if (name !== merged.at(-1) && this.#lists.has(name)) merged.push(name)
-    }
-    let i = 0
-    for (const name of this.#order) {
-      while (i < added.length && (added[i] as string) < name) take(added[i++] as string)
-      take(name)
-    }
-    while (i < added.length) take(added[i++] as string)
-    this.#order = merged
+  #sortAdded(): void {
+    this.#recent = [...merged(this.#recent, this.#added.sort(compareText))]
     this.#added = []
+    if (this.#recent.length * 8 < this.#old.length + recentMin) return
+    this.#old = [...merged(this.#old, this.#recent)].filter((name) => this.#lists.has(name))
+    this.#recent = []
+  }
+}
+
+const recentMin = 2_048
+
+/** Names of both, in order, each once, with `start <= name < end`. */
+function* merged(a: readonly string[], b: readonly string[], start = '', end?: string): Iterable<string> {
+  let [i, j] = [firstAtLeast(a, start), firstAtLeast(b, start)]
+  let last: string | undefined
+  for (;;) {
+    const [left, right] = [a[i], b[j]]
+    if (left === undefined && right === undefined) return
+    const isLeft = right === undefined || (left !== undefined && left <= right)
+    const name = (isLeft ? left : right) as string
+    if (end !== undefined && name >= end) return
+    if (isLeft) i++
+    else j++
+    if (name !== last) yield name
+    last = name
   }
 }
 

@@ -20,8 +20,9 @@ export interface Core {
   readonly rates: Rates
 }
 
-/** Live cells of a kind whose key begins with `prefix`, of all followed shards. */
+/** Live cells of a kind whose key begins with `prefix`, of all followed shards. Throws `STORE_CLOSED`. */
 export function* cellsBelow(core: Core, kind: number, prefix: Key): Iterable<PlacedCell> {
+  core.checkOpen()
   const start = indexKey(kind, encodePrefix(prefix))
   for (const { cells } of core.environment.storage.scan(start, prefixEnd(start))) yield* cells
 }
@@ -36,6 +37,17 @@ export function checkName(what: string, name: string): void {
     'NAME_INVALID',
     `The name of a ${what} is a non-empty string, this is ${JSON.stringify(name)}.`,
     'Give it a name.',
+  )
+}
+
+/** Throws `OPTION_INVALID` where a function that writes into a draft goes on after it has returned. */
+export function refuseAsynchronous(result: unknown): void {
+  if (!(result instanceof Promise)) return
+  result.catch(() => {})
+  throw new ContextStoreError(
+    'OPTION_INVALID',
+    'A function that writes into a transaction must not be asynchronous.',
+    'Gather what it needs first, then call batch or done.',
   )
 }
 

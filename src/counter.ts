@@ -83,6 +83,7 @@ export class Counter {
   /** All cells but the one that the own writer's memory is the newer form of. */
   #settledByOthers(): readonly PlacedCell[] {
     const { environment, writer } = this.#core
+    this.#core.checkOpen()
     const cells = environment.storage.cells(indexKey(cellKind.counter, encodeKey([this.name])))
     return cells.filter((cell) => cell.incarnation !== writer.progressIncarnation)
   }

@@ -116,8 +116,8 @@ export function completeOptions(options: StoreOptions): CompleteOptions {
     dir: checkText('dir', options.dir),
     worker: checkWorkerName(options.worker ?? host.replace(/^[^A-Za-z0-9]+/, '').slice(0, 128)),
     host,
-    shardBy: options.shardBy ?? byWorker,
-    resolve: options.resolve ?? 'newest',
+    shardBy: checkShardBy(options.shardBy ?? byWorker),
+    resolve: checkResolve(options.resolve ?? 'newest'),
     job,
     restartCount,
     network: networkOptions(options),
@@ -128,6 +128,16 @@ export function completeOptions(options: StoreOptions): CompleteOptions {
     time: options.time ?? systemTime,
     random: options.random ?? systemRandom,
   })
+}
+
+function checkShardBy(shardBy: ShardBy): ShardBy {
+  if (typeof shardBy === 'object' && typeof shardBy.part === 'function') return shardBy
+  throw invalid(`shardBy is ${JSON.stringify(shardBy)}`, 'Give byRange(...), byElement(...) or byHash(...).')
+}
+
+function checkResolve(resolve: Resolve): Resolve {
+  if (resolve === 'newest' || typeof resolve === 'function') return resolve
+  throw invalid(`resolve is ${JSON.stringify(resolve)}`, "Give 'newest' or a function of the candidates.")
 }
 
 function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['checkpoint'] {
@@ -159,7 +169,7 @@ function readSecret({ secret, secretFile }: StoreOptions): Uint8Array {
       'Give `secret` or `secretFile`; `head -c 32 /dev/urandom > FILE; chmod 600 FILE` makes one.',
     )
   }
-  const bytes = secretFile === undefined ? Buffer.from(secret as string) : readSecretFile(secretFile)
+  const bytes = secretFile === undefined ? bytesOf(secret) : readSecretFile(secretFile)
   if (bytes.length < secretBytesMin) {
     throw new ContextStoreError(
       'SECRET_WRONG',
@@ -168,6 +178,11 @@ function readSecret({ secret, secretFile }: StoreOptions): Uint8Array {
     )
   }
   return bytes
+}
+
+function bytesOf(secret: unknown): Uint8Array {
+  if (typeof secret === 'string') return Buffer.from(secret)
+  return secret instanceof Uint8Array ? Uint8Array.from(secret) : new Uint8Array(0)
 }
 
 function readSecretFile(path: string): Uint8Array {

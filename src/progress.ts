@@ -4,14 +4,15 @@
  *
  * Ids are integers from 0, kept in blocks of 65,536 (a few bytes a run, 8 KiB a block at worst), or strings, kept as one cell each (about 60 bytes).
  */
-import { cellsBelow, checkName, invalidNumber, type Core } from './core.ts'
+import { cellsBelow, checkName, invalidNumber, refuseAsynchronous, type Core } from './core.ts'
 import { cellKind } from './model/cell.ts'
 import { foldProgress, foldProgressNames } from './model/fold/progress.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { IdSet, idsPerBlock } from './model/id-set.ts'
-import type { Key, KeyElement } from './model/key.ts'
+import { encodeKey, type Key } from './model/key.ts'
 import { addressOf } from './model/shard.ts'
 import { checkAmount } from './counter.ts'
+import { checkObservation } from './statistic.ts'
 import type { Transaction } from './registers.ts'
 import { Draft } from './writer.ts'
 
@@ -42,7 +43,9 @@ export class Progress {
 
   constructor(core: Core, step: string, options: { readonly total?: number } = {}) {
     checkName('step', step)
-    if (options.total !== undefined) checkId(options.total)
+    // So that no item is refused for the length of the step's name.
+    encodeKey([step, Number.MAX_SAFE_INTEGER])
+    if (options.total !== undefined) checkNumber(options.total)
     this.#core = core
     this.step = step
     this.total = options.total
@@ -56,8 +59,8 @@ export class Progress {
    */
   done(ids: ItemId | Iterable<ItemId>, record?: (work: WorkTransaction) => void): void {
     this.#core.checkOpen()
-    const list = typeof ids === 'number' || typeof ids === 'string' ? [ids] : [...ids]
-    list.forEach(checkId)
+    const list = isList(ids) ? Array.from(ids) : [ids]
+    for (const id of list) this.#check(id)
     if (record !== undefined) {
       if (list.length !== 1) throw invalidNumber('What is recorded together belongs to one item.')
       this.#record(list[0] as ItemId, record)
@@ -70,15 +73,15 @@ export class Progress {
   /** Marks items `first` to `last`, both included. Cost: O(blocks of 65,536). */
   doneRange(first: number, last: number): void {
     this.#core.checkOpen()
-    checkId(first)
-    checkId(last)
+    checkNumber(first)
+    checkNumber(last)
     if (last < first) throw invalidNumber(`The range ${first} to ${last} is empty.`)
     this.#core.writer.done(this.step, first, last)
     this.#core.settleSoon()
   }
 
   has(id: ItemId): boolean {
-    checkId(id)
+    this.#check(id)
     if (typeof id === 'string') return this.#names([this.step, id]).has(id)
     const block = Math.floor(id / idsPerBlock)
     return (
@@ -160,6 +163,16 @@ export class Progress {
     return left === 0 ? 0 : rate > 0 ? left / rate : undefined
   }
 
+  #check(id: ItemId): void {
+    if (typeof id !== 'string' || id === '') checkNumber(id)
+    else encodeKey([this.step, id])
+  }
+
+  /** Names an item among all steps: `clean/17`, or `clean/"north"`, which no step and item of other names spell, too. */
+  #workId(id: ItemId): string {
+    return `${this.step}/${JSON.stringify(id)}`
+  }
+
   #mark(id: ItemId): void {
     if (typeof id === 'string') this.#core.writer.doneName(this.step, id)
     else this.#core.writer.done(this.step, id, id)
@@ -174,28 +187,29 @@ export class Progress {
       count: (name, amount) => {
         checkName('counter', name)
         checkAmount(name, amount)
-        writer.once(draft, name, `${this.step}/${id}`, amount)
+        writer.once(draft, name, this.#workId(id), amount)
       },
       observe: (name, x) => {
         checkName('statistic', name)
-        if (!Number.isFinite(x))
-          throw invalidNumber(`The statistic "${name}" takes finite numbers, this is ${x}.`)
+        encodeKey([name, this.step, id])
+        checkObservation(name, x)
+        draft.checkNotOver()
         const observations = scopes.get(name)
         if (observations === undefined) scopes.set(name, [x])
         else observations.push(x)
       },
     }
-    const result: unknown = record(work)
-    if (result instanceof Promise) {
-      result.catch(() => {})
-      throw invalidNumber('What records an item must not be asynchronous.')
+    try {
+      refuseAsynchronous(record(work))
+      for (const [name, observations] of scopes) {
+        writer.completeScope(draft, [name, this.step, id], observations)
+      }
+      this.#mark(id)
+      writer.settle(draft)
+      writer.commit(draft)
+    } finally {
+      draft.end()
     }
-    for (const [name, observations] of scopes) {
-      writer.completeScope(draft, [name, this.step, id], observations)
-    }
-    this.#mark(id)
-    writer.settle(draft)
-    writer.commit(draft)
   }
 
   #cells(prefix: Key): Iterable<PlacedCell> {
@@ -250,10 +264,13 @@ function countIds(blocks: ReadonlyMap<number, IdSet>): number {
   return count
 }
 
-function checkId(id: ItemId | KeyElement): void {
-  if (typeof id === 'string' && id.length > 0) return
+function isList(ids: ItemId | Iterable<ItemId>): ids is Iterable<ItemId> {
+  return typeof ids === 'object' && ids !== null
+}
+
+function checkNumber(id: unknown): void {
   if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0) return
   throw invalidNumber(
-    `An item is a whole number from 0 or a non-empty string, this is ${JSON.stringify(id)}.`,
+    `An item is a whole number from 0 or a non-empty string, a total a whole number from 0; this is ${String(id)}.`,
   )
 }

@@ -88,13 +88,12 @@ export class Registers {
     this.#write((transaction) => transaction.set(key, value))
   }
 
-  /** False, and nothing written, where the key held nothing or is not at `version`. */
+  /** False where the key held nothing, and, with nothing written, where it is not at `version`. A deletion in conflict is confirmed. */
   delete(key: Key, version: string | undefined): boolean {
     const entry = this.entry(key)
-    if (entry === undefined) return false
-    if (version !== undefined && entry.version !== version) return false
+    if (version !== undefined && entry?.version !== version) return false
     this.#write((transaction) => transaction.delete(key))
-    return true
+    return entry !== undefined
   }
 
   /** False, and nothing written, where the key is not at `version`. */
@@ -150,6 +149,8 @@ export class Registers {
     this.#core.checkOpen()
     const start = indexKey(cellKind.register, encodePrefix(prefix))
     for (const { indexKey: place, cells } of this.#core.environment.storage.scan(start, prefixEnd(start))) {
+      // Whoever keeps the iterator may have closed the store meanwhile.
+      this.#core.checkOpen()
       yield { key: decodeKey(place.subarray(1)), cells }
     }
   }

@@ -59,7 +59,7 @@ export class RollUp {
 
   /**
    * Rolls up units that are finished: say only those of which all fine cells have been written. Each unit is one commit. A unit that somebody has rolled up
-   * already loses this worker's fine cells, and keeps its summary.
+   * already loses this worker's fine cells, and keeps its summary, which this worker then repeats.
    *
    * @param units an element, or a list of them where `unitLength` is above 1, for each unit
    * @returns how many units were summarised, and how many fine keys deleted
@@ -70,16 +70,20 @@ export class RollUp {
     for (const name of units) {
       const unit = this.#unit(name)
       const entries = this.#fineEntries(unit)
+      const own = entries.filter(({ key }) => this.#isOwn(key))
+      const place = [...this.#options.into, ...unit]
+      const stored = this.#registers.get(place)
       const draft = new Draft()
-      if (entries.length > 0 && this.#stored(unit) === undefined) {
-        this.#core.writer.set(draft, [...this.#options.into, ...unit], this.#options.summarise(entries))
+      if (entries.length > 0 && stored === undefined) {
+        this.#core.writer.set(draft, place, this.#options.summarise(entries))
         summarised++
       }
-      for (const { key } of entries) {
-        if (!this.#isOwn(key)) continue
-        this.#core.writer.delete(draft, key)
-        deleted++
+      // Own cells only go together with a summary of one's own: it may be all that somebody hears of.
+      if (own.length > 0 && stored !== undefined && !this.#isOwn(place)) {
+        this.#core.writer.set(draft, place, stored)
       }
+      for (const { key } of own) this.#core.writer.delete(draft, key)
+      deleted += own.length
       this.#core.writer.commit(draft)
     }
     return { units: summarised, keys: deleted }
@@ -121,10 +125,6 @@ export class RollUp {
   #fineEntries(unit: Key): Entry[] {
     const prefix = [...this.#options.from, ...unit]
     return [...this.#registers.entries(prefix)].filter(({ key }) => key.length > prefix.length)
-  }
-
-  #stored(unit: Key): Value | undefined {
-    return this.#registers.get([...this.#options.into, ...unit])
   }
 
   /** True where this worker has a live cell of the key. */

@@ -1,10 +1,11 @@
 /** Statistics: mergeable summaries of observations, of all workers, or of one unit of work. */
+import { toMapKey } from './base/bytes.ts'
 import { cellsBelow, checkName, invalidNumber, type Core } from './core.ts'
 import { cellKind } from './model/cell.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { foldStatistic } from './model/fold/statistic.ts'
 import { encodeKey, type Key, type KeyElement } from './model/key.ts'
-import type { Summary } from './model/summary.ts'
+import { observationMax, type Summary } from './model/summary.ts'
 import { Draft, type Writer } from './writer.ts'
 
 /** A mergeable summary of observations: count, sum, mean, deviation, extremes and quantiles. */
@@ -12,10 +13,14 @@ export class Statistic {
   readonly name: string
   readonly scope: Key
   readonly #core: Core
+  readonly #key: Key
+  /** Of the key: made once, because it is needed for every observation. */
+  readonly #keyName: string
 
   constructor(core: Core, name: string, scope: Key) {
     checkName('statistic', name)
-    encodeKey([name, ...scope])
+    this.#key = [name, ...scope]
+    this.#keyName = toMapKey(encodeKey(this.#key))
     this.#core = core
     this.name = name
     this.scope = scope
@@ -27,14 +32,9 @@ export class Statistic {
    */
   observe(x: number): void {
     this.#core.checkOpen()
-    if (!Number.isFinite(x))
-      throw invalidNumber(`The statistic "${this.name}" takes finite numbers, this is ${x}.`)
-    try {
-      if (this.scope.length > 0) this.#core.writer.observeScope([this.name, ...this.scope], x)
-      else this.#core.writer.observe(this.name, x)
-    } catch (cause) {
-      throw invalidNumber(`The statistic "${this.name}" cannot take ${x}.`, cause)
-    }
+    checkObservation(this.name, x)
+    if (this.scope.length > 0) this.#core.writer.observeScope(this.#key, x, this.#keyName)
+    else this.#core.writer.observe(this.name, x)
     if (this.scope.length === 0) this.#core.settleSoon()
   }
 
@@ -59,6 +59,14 @@ export class Statistic {
     const folded = foldStatistic(settled, environment.roster)
     return own === undefined ? folded : folded.merge(own)
   }
+}
+
+/** Throws `NUMBER_INVALID` for what no summary takes. */
+export function checkObservation(name: string, x: number): void {
+  if (typeof x === 'number' && Math.abs(x) <= observationMax) return
+  throw invalidNumber(
+    `The statistic "${name}" takes numbers of magnitudes up to ${observationMax}, this is ${String(x)}.`,
+  )
 }
 
 /** A scope is one element or several. */

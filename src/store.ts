@@ -6,7 +6,7 @@
  */
 import type { Timer } from './base/time.ts'
 import type { ContextStore } from './context-store.ts'
-import type { Core } from './core.ts'
+import { refuseAsynchronous, type Core } from './core.ts'
 import { Counter } from './counter.ts'
 import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
@@ -145,7 +145,8 @@ export class Store implements ContextStore {
   }
 
   /**
-   * Deletes a key. False, and nothing written, where it held nothing as far as known here.
+   * Deletes a key. False where it held nothing as far as known here; then nothing is written, unless it is a deletion in conflict, which is
+   * confirmed.
    *
    * @param options.version only if the key is at this version; false otherwise
    */
@@ -196,16 +197,12 @@ export class Store implements ContextStore {
   async batch(write: (transaction: Transaction) => void): Promise<void> {
     this.#checkOpen()
     const draft = new Draft()
-    const result: unknown = write(this.#registers.writesInto(draft))
-    if (result instanceof Promise) {
-      result.catch(ignore)
-      throw new ContextStoreError(
-        'OPTION_INVALID',
-        'The function of a batch must not be asynchronous.',
-        'Gather what it needs first, then call batch.',
-      )
+    try {
+      refuseAsynchronous(write(this.#registers.writesInto(draft)))
+      this.#writer.commit(draft)
+    } finally {
+      draft.end()
     }
-    this.#writer.commit(draft)
     await this.#shared.environment.storage.flush()
   }
 
@@ -396,22 +393,34 @@ export class Store implements ContextStore {
   async #close(): Promise<void> {
     const { environment, writers, watchers, settleTimer, replicator } = this.#shared
     settleTimer?.cancel()
-    for (const writer of writers.values()) {
-      const draft = new Draft()
-      writer.giveUpScopes(draft)
-      writer.settle(draft)
-      writer.commit(draft)
+    try {
+      for (const writer of writers.values()) {
+        const draft = new Draft()
+        writer.giveUpScopes(draft)
+        writer.settle(draft)
+        writer.commit(draft)
+      }
+    } finally {
+      for (const watcher of watchers) watcher.end()
+      await this.#shared.checkpointing
+      await replicator?.close()
+      await environment.storage.close()
     }
-    for (const watcher of watchers) watcher.end()
-    await this.#shared.checkpointing
-    await replicator?.close()
-    await environment.storage.close()
   }
 
   /** Coalesced calls become cells after `coalesceMs` at the latest. */
   #settleSoon(): void {
     const { options } = this.#shared
-    this.#shared.settleTimer ??= options.time.after(options.coalesceMs, () => this.#settle())
+    this.#shared.settleTimer ??= options.time.after(options.coalesceMs, () => this.#settleOrLog())
+  }
+
+  /** Nobody awaits a timer: what fails stays to be settled, and the next flush tells. */
+  #settleOrLog(): void {
+    try {
+      this.#settle()
+    } catch (error) {
+      this.#shared.options.log.warn('coalesced calls could not be written', { error: String(error) })
+    }
   }
 
   #settle(): void {

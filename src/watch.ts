@@ -1,7 +1,8 @@
 /**
  * Watching: every change of a key once, or a word that some were skipped; and waiting until something holds, without polling.
  *
- * A position says how far a watcher is in the change feed of this environment: `<environment>:<sequence>`. It means nothing to other environments.
+ * A position says how far a watcher is in the change feed of this environment: `<environment>:<sequence>`, and `:<keys>` where it is within a
+ * commit, after so many of its keys. It means nothing to other environments.
  */
 import type { CommitNotice, Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
@@ -76,23 +77,29 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
   }
 
   #catchUp(since: string): void {
-    const sequence = sequenceOf(since, this.#environment.environment)
-    const missed = sequence === undefined ? undefined : this.#environment.noticesAfter(sequence)
-    const position = this.#position(this.#environment.sequence)
+    const known = placeOf(since, this.#environment.environment)
+    const missed = known && this.#environment.noticesAfter(known.sequence)
     if (missed === undefined) {
+      const position = `${this.#environment.environment}:${this.#environment.sequence}`
       this.#events.push({ type: 'skipped', position })
       return
     }
-    const latest = new Map<string, Key>()
-    for (const notice of missed) for (const key of this.#keysIn(notice)) latest.set(JSON.stringify(key), key)
-    for (const key of latest.values()) {
+    // Each key where its latest change was: so that it is told once, also when resuming again between these events.
+    const latest = new Map<string, Change>()
+    for (const [i, notice] of missed.entries()) {
+      for (const change of this.#changesIn(notice, i === 0 ? known?.keys : 0)) {
+        const name = JSON.stringify(change.key)
+        latest.delete(name)
+        latest.set(name, change)
+      }
+    }
+    for (const { key, position } of latest.values()) {
       this.#events.push({ type: 'change', key, entry: this.#entry(key), position })
     }
   }
 
   #take(notice: CommitNotice): void {
-    for (const key of this.#keysIn(notice)) {
-      const position = this.#position(notice.sequence)
+    for (const { key, position } of this.#changesIn(notice)) {
       this.#tell({ type: 'change', key, entry: this.#entry(key), position })
     }
   }
@@ -104,17 +111,32 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     if (this.#events.length > watchEventsMax) this.#events = [{ type: 'skipped', position: event.position }]
   }
 
-  *#keysIn({ indexKeys }: CommitNotice): Iterable<Key> {
-    for (const place of indexKeys) {
-      if (place[0] !== this.#prefix[0] || place.length < this.#prefix.length) continue
-      if (Buffer.compare(place.subarray(0, this.#prefix.length), this.#prefix) === 0)
-        yield decodeKey(place.subarray(1))
+  /** The watched keys of a commit after the first `told` of its keys, each with the position after it. */
+  #changesIn({ sequence, indexKeys }: CommitNotice, told = 0): Change[] {
+    const changes: Change[] = []
+    for (const [i, place] of indexKeys.entries()) {
+      if (i < told || !this.#isWatched(place)) continue
+      const position = `${this.#environment.environment}:${sequence}:${i + 1}`
+      changes.push({ key: decodeKey(place.subarray(1)), position })
     }
+    const last = changes.pop()
+    if (last !== undefined)
+      changes.push({ ...last, position: `${this.#environment.environment}:${sequence}` })
+    return changes
   }
 
-  #position(sequence: number): string {
-    return `${this.#environment.environment}:${sequence}`
+  /** The byte `ff` after the prefix means that its last string goes on: see `prefixEnd`. */
+  #isWatched(place: Uint8Array): boolean {
+    const { length } = this.#prefix
+    if (place[0] !== this.#prefix[0] || place.length < length || place[length] === 0xff) return false
+    return Buffer.compare(place.subarray(0, length), this.#prefix) === 0
   }
+}
+
+/** A watched key that changed, and where to resume after it. */
+interface Change {
+  readonly key: Key
+  readonly position: string
 }
 
 /**
@@ -156,8 +178,10 @@ function timedOut(timeoutMs: number): ContextStoreError {
   )
 }
 
-function sequenceOf(position: string, environment: string): number | undefined {
-  const [of, sequence] = position.split(':')
-  const number = Number(sequence)
-  return of === environment && Number.isSafeInteger(number) ? number : undefined
+/** After which commit a position lies, and after how many keys of the next one. */
+function placeOf(position: string, environment: string): { sequence: number; keys: number } | undefined {
+  const [of, ...numbers] = position.split(':')
+  const [sequence = NaN, keys] = numbers.map(Number)
+  if (of !== environment || !Number.isSafeInteger(sequence)) return undefined
+  return keys === undefined ? { sequence, keys: 0 } : { sequence: sequence - 1, keys }
 }

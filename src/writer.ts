@@ -34,6 +34,7 @@ import {
   type ShardName,
 } from './model/shard.ts'
 import type { Change, LiveCell } from './model/shard-document.ts'
+import type { Stamp } from './model/stamp.ts'
 import { Summary } from './model/summary.ts'
 import { checkValue, valueBytesMax } from './model/value.ts'
 
@@ -59,12 +60,35 @@ interface DraftEntry {
 
 /** Writes that will be committed together. Of several to one index key the last counts. */
 export class Draft {
-  readonly entries = new Map<string, DraftEntry>()
+  readonly #entries = new Map<string, DraftEntry>()
+  #isOver = false
+  /** Holds all that was coalesced. */
+  settles = false
+
+  get entries(): Map<string, DraftEntry> {
+    this.checkNotOver()
+    return this.#entries
+  }
+
+  /** Throws `OPTION_INVALID` on a draft that is over: what is written into it would be lost. */
+  checkNotOver(): void {
+    if (!this.#isOver) return
+    throw new ContextStoreError(
+      'OPTION_INVALID',
+      'The batch that this transaction belongs to is over.',
+      'Write within the function that was given the transaction.',
+    )
+  }
+
+  /** Ends the draft, committed or given up. */
+  end(): void {
+    this.#isOver = true
+  }
 }
 
 interface CounterTotal {
-  increments: number
-  decrements: number
+  readonly increments: number
+  readonly decrements: number
 }
 
 export class Writer {
@@ -164,13 +188,13 @@ export class Writer {
   /** Writes the amount of one id, complete. */
   once(draft: Draft, name: string, id: string | number, amount: number): void {
     const key = encodeKey([name, id])
-    this.#replaceInProgress(draft, cellKind.once, {
+    this.#replaceInProgress(draft, cellKind.once, key, (stamp) => ({
       kind: 'once',
       key,
-      stamp: this.#stamp(),
+      stamp,
       amount,
       complete: true,
-    })
+    }))
   }
 
   /** Writes the buffered summary of a scope, and declares it complete. */
@@ -196,25 +220,22 @@ export class Writer {
   #writeScope(draft: Draft, key: Key, complete: boolean): void {
     const keyBytes = encodeKey(key)
     const summary = this.scopes.get(toMapKey(keyBytes))?.summary ?? new Summary()
-    this.#replaceInProgress(draft, cellKind.statistic, {
+    this.#replaceInProgress(draft, cellKind.statistic, keyBytes, (stamp) => ({
       kind: 'statistic',
       key: keyBytes,
-      stamp: this.#stamp(),
+      stamp,
       complete,
       summary,
-    })
+    }))
     this.scopes.delete(toMapKey(keyBytes))
   }
 
   /** Adds to a counter, in memory. */
   count(name: string, amount: number): void {
     const key = encodeKey([name])
-    let total = this.counters.get(name)
-    if (total === undefined) this.counters.set(name, (total = { increments: 0, decrements: 0 }))
-    const [increments, decrements] = [
-      total.increments + Math.max(amount, 0),
-      total.decrements + Math.max(-amount, 0),
-    ]
+    const total = this.counters.get(name)
+    const increments = (total?.increments ?? 0) + Math.max(amount, 0)
+    const decrements = (total?.decrements ?? 0) + Math.max(-amount, 0)
     if (!Number.isSafeInteger(increments) || !Number.isSafeInteger(decrements)) {
       throw new ContextStoreError(
         'NUMBER_INVALID',
@@ -222,9 +243,14 @@ export class Writer {
         'Count in a larger unit.',
       )
     }
-    Object.assign(total, { increments, decrements })
-    const counted = total
-    this.#unsettled.set(`counter ${name}`, () => ({ kind: 'counter', key, stamp: this.#stamp(), ...counted }))
+    const counted = { increments, decrements }
+    this.counters.set(name, counted)
+    this.#settleLater(cellKind.counter, key, () => ({
+      kind: 'counter',
+      key,
+      stamp: this.#stamp(),
+      ...counted,
+    }))
   }
 
   /** Marks ids `first` to `last` of a step as done, in memory. */
@@ -232,14 +258,14 @@ export class Writer {
     let blocks = this.progress.get(step)
     if (blocks === undefined) this.progress.set(step, (blocks = new Map()))
     for (let block = Math.floor(first / idsPerBlock); block * idsPerBlock <= last; block++) {
+      const key = encodeKey([step, block])
       const ids = blocks.get(block) ?? new IdSet()
       const before = ids.count
       const start = block * idsPerBlock
       ids.addRange(Math.max(first - start, 0), Math.min(last - start, idsPerBlock - 1))
       if (ids.count === before) continue
       blocks.set(block, ids)
-      const key = encodeKey([step, block])
-      this.#unsettled.set(`progress ${block} ${step}`, () => ({
+      this.#settleLater(cellKind.progress, key, () => ({
         kind: 'progress',
         key,
         stamp: this.#stamp(),
@@ -257,58 +283,57 @@ export class Writer {
     names.add(name)
     const ids = new IdSet()
     ids.add(0)
-    this.#unsettled.set(`progress ${step} ${name}`, () => ({
-      kind: 'progress',
-      key,
-      stamp: this.#stamp(),
-      ids,
-    }))
+    this.#settleLater(cellKind.progress, key, () => ({ kind: 'progress', key, stamp: this.#stamp(), ids }))
   }
 
   /** Adds to an unscoped statistic, in memory. */
   observe(name: string, x: number): void {
     const key = encodeKey([name])
-    let summary = this.statistics.get(name)
-    if (summary === undefined) this.statistics.set(name, (summary = new Summary()))
+    const summary = this.statistics.get(name) ?? new Summary()
     summary.observe(x)
-    const observed = summary
-    this.#unsettled.set(`statistic ${name}`, () => ({
+    this.statistics.set(name, summary)
+    this.#settleLater(cellKind.statistic, key, () => ({
       kind: 'statistic',
       key,
       stamp: this.#stamp(),
       complete: true,
-      summary: observed,
+      summary,
     }))
   }
 
   /** Adds to the statistic of a scope, in memory until the scope is done. */
-  observeScope(key: Key, x: number): void {
-    const name = toMapKey(encodeKey(key))
-    let scope = this.scopes.get(name)
-    if (scope === undefined) this.scopes.set(name, (scope = { key, summary: new Summary() }))
+  observeScope(key: Key, x: number, name = toMapKey(encodeKey(key))): void {
+    const scope = this.scopes.get(name) ?? { key, summary: new Summary() }
     scope.summary.observe(x)
+    this.scopes.set(name, scope)
   }
 
-  /** Turns what is coalesced into cells. */
+  #settleLater(kind: number, key: Uint8Array, makeCell: () => Cell): void {
+    this.#unsettled.set(toMapKey(indexKey(kind, key)), makeCell)
+  }
+
+  /** Turns what is coalesced into cells. It stays to be settled until the draft is committed. */
   settle(draft: Draft): void {
+    draft.settles = true
     for (const makeCell of this.#unsettled.values()) {
       const content = encodeCell(makeCell())
       const place = indexKeyOf(content, { incarnation: 0, clock: 0 })
       this.#put(draft, { place, shard: this.#progressShard, content, supersedes: this.#isRunning })
     }
-    this.#unsettled.clear()
   }
 
   /** Commits a draft: all of it or, if this throws, nothing. */
   commit(draft: Draft): void {
-    if (draft.entries.size === 0) return
+    const entries = [...draft.entries.values()]
+    draft.end()
+    if (entries.length === 0) return
     const byShard = new Map<ShardName, { contents: Uint8Array[]; died: LiveCell[] }>()
     const part = (shard: ShardName) => {
       let entry = byShard.get(shard)
       if (entry === undefined) byShard.set(shard, (entry = { contents: [], died: [] }))
       return entry
     }
-    for (const { place, shard, content, supersedes } of draft.entries.values()) {
+    for (const { place, shard, content, supersedes } of entries) {
       if (content !== undefined) part(shard).contents.push(content)
       const cells = place === undefined ? [] : this.#environment.storage.cells(place)
       for (const cell of cells) if (supersedes(cell)) part(cell.shard).died.push(cell)
@@ -316,6 +341,7 @@ export class Writer {
     this.#environment.commitOwn(
       [...byShard].map(([shard, { contents, died }]) => this.#change(shard, contents, died)),
     )
+    if (draft.settles) this.#unsettled.clear()
   }
 
   #change(shard: ShardName, contents: readonly Uint8Array[], died: readonly LiveCell[]): Change {
@@ -378,14 +404,10 @@ export class Writer {
     return context
   }
 
-  #replaceInProgress(draft: Draft, kind: number, cell: Cell & { readonly key: Uint8Array }): void {
-    const place = indexKey(kind, cell.key)
-    this.#put(draft, {
-      place,
-      shard: this.#progressShard,
-      content: encodeCell(cell),
-      supersedes: this.#isOwn,
-    })
+  #replaceInProgress(draft: Draft, kind: number, key: Uint8Array, makeCell: (stamp: Stamp) => Cell): void {
+    const place = indexKey(kind, key)
+    const content = encodeCell(makeCell(this.#stampAbove(this.#environment.storage.cells(place))))
+    this.#put(draft, { place, shard: this.#progressShard, content, supersedes: this.#isOwn })
   }
 
   /** Of several entries of one place the last counts. */
@@ -410,7 +432,13 @@ export class Writer {
     return shard
   }
 
-  #stamp(): number {
+  /** Where stamps decide, what was seen is outranked: also what is too far ahead to be followed, or what the clock was set back behind. */
+  #stampAbove(cells: readonly PlacedCell[]): Stamp {
+    const seen = cells.map(({ content }) => decodeCell(content)?.stamp ?? 0)
+    return Math.min(Math.max(this.#stamp(), ...seen.map((stamp) => stamp + 1)), Number.MAX_SAFE_INTEGER)
+  }
+
+  #stamp(): Stamp {
     return this.#environment.clock.next(this.#environment.time.now())
   }
 }

@@ -1,15 +1,14 @@
 /** A damaged or newer environment: it is told, never read wrong, and nothing is half done because of it. */
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { open } from 'lmdb'
 import { describe, expect, test } from 'vitest'
-import { toHex } from '../../src/base/bytes.ts'
 import { pack } from '../../src/base/codec.ts'
 import { encodeState } from '../../src/model/shard-document.ts'
 import type { ShardName } from '../../src/model/shard.ts'
 import { isOwned } from '../../src/storage/directory.ts'
 import { chunkKey, metaKey, sealRow, shardKey, sumsKey } from '../../src/storage/lmdb-rows.ts'
 import type { Storage } from '../../src/storage/storage.ts'
+import { editRow, flipRow } from './damaging.ts'
 import { cellFor, liveCell, placeOf, shards } from './history.ts'
 import { openAt, temporaryDirectory } from './places.ts'
 
@@ -31,7 +30,7 @@ async function filledDirectory(): Promise<string> {
 describe('an environment of a later format', () => {
   test('is refused with FORMAT_NEWER, let go of, and left as it was', async () => {
     const directory = await filledDirectory()
-    await edit(directory, 'meta', metaKey, () => sealRow(pack({ format: 2, environment: 'abcdef' })))
+    await editRow(directory, 'meta', metaKey, () => sealRow(pack({ format: 2, environment: 'abcdef' })))
     const before = readFileSync(join(directory, 'lmdb', 'data.mdb'))
     await expect(openAt(directory)).rejects.toMatchObject({
       code: 'FORMAT_NEWER',
@@ -44,11 +43,14 @@ describe('an environment of a later format', () => {
 
 describe('damage that is found at opening is refused with DIRECTORY_DAMAGED, and the directory let go of:', () => {
   const damages: [string, (directory: string) => Promise<void> | void][] = [
-    ['a row of meta', (directory) => edit(directory, 'meta', metaKey, flipped)],
-    ['a meta that says nothing', (directory) => edit(directory, 'meta', metaKey, () => sealRow(pack(null)))],
-    ['the name of a shard', (directory) => edit(directory, 'shards', shardKey(0), flipped)],
-    ['a name that is missing', (directory) => edit(directory, 'shards', shardKey(0), () => undefined)],
-    ['the sums of a shard', (directory) => edit(directory, 'shards', sumsKey(0, incarnation), flipped)],
+    ['a row of meta', (directory) => flipRow(directory, 'meta', metaKey)],
+    [
+      'a meta that says nothing',
+      (directory) => editRow(directory, 'meta', metaKey, () => sealRow(pack(null))),
+    ],
+    ['the name of a shard', (directory) => flipRow(directory, 'shards', shardKey(0))],
+    ['a name that is missing', (directory) => editRow(directory, 'shards', shardKey(0), () => undefined)],
+    ['the sums of a shard', (directory) => flipRow(directory, 'shards', sumsKey(0, incarnation))],
     ['a file that is none of lmdb', (directory) => writeFileSync(dataFile(directory), 'x'.repeat(100_000))],
     ['a file of zeros', (directory) => writeFileSync(dataFile(directory), Buffer.alloc(100_000))],
     ['a file that ends in its first page', (directory) => truncateSync(dataFile(directory), 100)],
@@ -76,7 +78,7 @@ test('a data file without content is made anew', async () => {
 describe('damage of one row', () => {
   test('of the index is told where the row is read, and nowhere else', async () => {
     const directory = await filledDirectory()
-    await edit(directory, 'index', placeOf(['small']), flipped)
+    await flipRow(directory, 'index', placeOf(['small']))
     const storage = await openAt(directory)
     expectDamaged(() => storage.cells(placeOf(['small'])))
     expectDamaged(() => [...storage.scan(Uint8Array.of(0x10), Uint8Array.of(0xff))])
@@ -87,7 +89,7 @@ describe('damage of one row', () => {
 
   test('of the cells is told where they are needed: for the shard, and for values too large for the index', async () => {
     const directory = await filledDirectory()
-    await edit(directory, 'cells', chunkKey(0, incarnation, 0), flipped)
+    await flipRow(directory, 'cells', chunkKey(0, incarnation, 0))
     const storage = await openAt(directory)
     expectDamaged(() => [...storage.view(shard).live(incarnation, 0, 2)])
     expectDamaged(() => encodeState(storage.view(shard)))
@@ -99,7 +101,7 @@ describe('damage of one row', () => {
 
   test('of the cells that is missing altogether is told, too', async () => {
     const directory = await filledDirectory()
-    await edit(directory, 'cells', chunkKey(0, incarnation, 0), () => undefined)
+    await editRow(directory, 'cells', chunkKey(0, incarnation, 0), () => undefined)
     const storage = await openAt(directory)
     expectDamaged(() => storage.cells(placeOf(['large'])))
     await storage.close()
@@ -107,7 +109,7 @@ describe('damage of one row', () => {
 
   test('of the feed is told to those who follow it', async () => {
     const directory = await filledDirectory()
-    await edit(directory, 'changes', undefined, flipped)
+    await flipRow(directory, 'changes', undefined)
     const storage = await openAt(directory)
     expectDamaged(() => [...storage.feed(0)])
     expect([...storage.feed(1)]).toEqual([])
@@ -116,7 +118,7 @@ describe('damage of one row', () => {
 
   test('lets a commit that meets it fail whole', async () => {
     const directory = await filledDirectory()
-    await edit(directory, 'index', placeOf(['small']), flipped)
+    await flipRow(directory, 'index', placeOf(['small']))
     const storage = await openAt(directory)
     const before = describeStorage(storage)
     const changes = [
@@ -138,39 +140,6 @@ function writing(storage: Storage, name: ShardName, contents: readonly Uint8Arra
   const from = storage.view(name).clocks.get(incarnation) ?? 0
   const born = contents.map((content, i) => liveCell(incarnation, from + i, content))
   return { shard: name, advanced: [{ incarnation, from, to: from + born.length }], born, died: [] }
-}
-
-/** Changes one row, by its key or the first, behind the storage's back; `undefined` removes it. */
-async function edit(
-  directory: string,
-  database: string,
-  key: Uint8Array | undefined,
-  change: (row: Uint8Array) => Uint8Array | undefined,
-): Promise<void> {
-  const root = open<Uint8Array, Uint8Array>({
-    path: join(directory, 'lmdb'),
-    encoding: 'binary',
-    keyEncoding: 'binary',
-    maxDbs: 16,
-  })
-  const rows = root.openDB<Uint8Array, Uint8Array>({
-    name: database,
-    encoding: 'binary',
-    keyEncoding: 'binary',
-  })
-  const place =
-    key ?? Uint8Array.from([...rows.getKeys({ start: Uint8Array.of(5), limit: 1 })][0] as Uint8Array)
-  const row = rows.getBinary(place)
-  if (row === undefined) throw new Error(`no row ${toHex(place)} in ${database}`)
-  const changed = change(Uint8Array.from(row))
-  if (changed === undefined) rows.removeSync(place)
-  else rows.putSync(place, changed)
-  await root.close()
-}
-
-function flipped(row: Uint8Array): Uint8Array {
-  row[row.length - 1] = (row[row.length - 1] as number) ^ 4
-  return row
 }
 
 function dataFile(directory: string): string {

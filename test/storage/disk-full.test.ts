@@ -1,16 +1,10 @@
 /** A full disk: the process lives, reads go on, nothing is lost, and when there is space again all is written. */
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { isOwned } from '../../src/storage/directory.ts'
 import { compile, type Child, type Program } from './child.ts'
 import { placeOf } from './history.ts'
-import { openAt, temporaryDirectory } from './places.ts'
-
-const mounted: string[] = []
-const canMount = tryMount(temporaryDirectory(), 2) === undefined
-unmountAll()
+import { openAt } from './places.ts'
+import { canMount, fillUp, mountSmallDisk, unmountAll } from './small-disk.ts'
 
 describe.runIf(canMount)('on a full disk', () => {
   let program: Program
@@ -25,7 +19,7 @@ describe.runIf(canMount)('on a full disk', () => {
 
   for (const megabytes of [2, 3, 5]) {
     test(`of ${megabytes} MiB the process lives, reads go on, and all is durable once there is space`, async () => {
-      const { place, filler } = smallDisk(megabytes)
+      const { place, filler } = mountSmallDisk(megabytes)
       const child = program.start({ args: [place, filler] })
       await child.line('end')
       checkDegraded(child)
@@ -38,7 +32,7 @@ describe.runIf(canMount)('on a full disk', () => {
   }
 
   test('closing resolves, leaves nothing that fails later, and the directory can be opened again', async () => {
-    const { place, filler } = smallDisk(2)
+    const { place, filler } = mountSmallDisk(2)
     const child = program.start({ args: [place, filler, 'close'] })
     await child.line('end')
     checkDegraded(child)
@@ -49,8 +43,9 @@ describe.runIf(canMount)('on a full disk', () => {
   })
 
   test('a new storage is refused', async () => {
-    const { place, filler } = smallDisk(2)
-    fill(`${filler}-more`)
+    const disk = mountSmallDisk(2)
+    const { place } = disk
+    fillUp(disk)
     await expect(openAt(place)).rejects.toMatchObject({
       code: 'NOT_DURABLE',
       hint: expect.stringMatching(/./),
@@ -59,11 +54,12 @@ describe.runIf(canMount)('on a full disk', () => {
   })
 
   test('one that was there before is opened, and can be read', async () => {
-    const { place, filler } = smallDisk(2)
+    const disk = mountSmallDisk(2)
+    const { place, filler } = disk
     const first = program.start({ args: [place, filler, 'close'] })
     await first.line('closed')
     await first.kill()
-    fill(`${filler}-more`)
+    fillUp(disk)
     const second = program.start({ args: [place, filler] })
     await second.line('end')
     checkDegraded(second)
@@ -107,40 +103,4 @@ async function expectWritable(place: string): Promise<void> {
   expect([...storage.feed(0)].length).toBeGreaterThan(1)
   expect(storage.cells(placeOf(['x']))).toHaveLength(1)
   await storage.close()
-}
-
-/** A disk with a file that takes up a third of it. */
-function smallDisk(megabytes: number): { readonly place: string; readonly filler: string } {
-  const disk = temporaryDirectory()
-  const problem = tryMount(disk, megabytes)
-  expect(problem).toBeUndefined()
-  const place = join(disk, 'store')
-  mkdirSync(place)
-  const filler = join(disk, 'filler')
-  writeFileSync(filler, Buffer.alloc((megabytes * 1024 * 1024) / 3, 1))
-  return { place, filler }
-}
-
-function fill(path: string): void {
-  expect(() => writeFileSync(path, Buffer.alloc(16 * 1024 * 1024))).toThrow(
-    expect.objectContaining({ code: 'ENOSPC' }),
-  )
-}
-
-function tryMount(directory: string, megabytes: number): string | undefined {
-  const { status, stderr, error } = spawnSync('mount', [
-    '-t',
-    'tmpfs',
-    '-o',
-    `size=${megabytes}m`,
-    'tmpfs',
-    directory,
-  ])
-  if (status !== 0) return error?.message ?? String(stderr)
-  mounted.push(directory)
-  return undefined
-}
-
-function unmountAll(): void {
-  for (const directory of mounted.splice(0)) spawnSync('umount', ['-l', directory])
 }

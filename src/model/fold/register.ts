@@ -1,9 +1,10 @@
 /**
  * Registers: what a key holds, folded from the register cells of all followed shards.
  *
- * 1. Of one worker's successive incarnations, the later one's cell counts.
- * 2. A cell (i, c) is obsolete if another cell of the key has context[i] > c: its writer had seen (i, c). A re-issued cell stands for the dot
+ * 1. A cell (i, c) is obsolete if another cell of the key has context[i] > c: its writer had seen (i, c). A re-issued cell stands for the dot
  *    under which it was first written (`was`).
+ * 2. Of one worker's successive incarnations, the later one's cell counts, unless the earlier one had seen it. What a cell made obsolete stays so
+ *    where the cell itself does not count: else what a lost process deleted would come back.
  * 3. The newest of the rest by (stamp, dot) wins. Others that are left are conflicts, unless their value equals the winner's.
  *
  * The order is always (stamp, dot), never altered at read, so all replicas that hold the same cells agree.
@@ -39,10 +40,11 @@ export const contextLengthMax = 256
 export function foldRegister(cells: readonly PlacedCell[], roster: Roster): RegisterView {
   const candidates = roster.valid(cells).flatMap(candidateOf)
   if (candidates.length <= 1) return { winner: candidates[0], conflicts: [] }
-  const counting = latestOfEachWorker(candidates, roster)
-  const open = counting.filter((candidate) => !counting.some((other) => hasSeen(other, candidate)))
-  open.sort(newestFirst)
-  const [winner, ...others] = open
+  const open = candidates.filter((candidate) => !candidates.some((other) => hasSeen(other, candidate)))
+  const counting = open.filter(
+    (candidate) => !candidates.some((other) => isOverruled(candidate, other, roster)),
+  )
+  const [winner, ...others] = (counting.length > 0 ? counting : open).sort(newestFirst)
   return { winner, conflicts: others.filter((other) => winner !== undefined && !sameValue(other, winner)) }
 }
 
@@ -80,13 +82,10 @@ function candidateOf(placed: PlacedCell): Candidate[] {
   return [{ cell, first: cell.was ?? placed, worker: addressOf(placed.shard).worker, placed }]
 }
 
-function latestOfEachWorker(candidates: readonly Candidate[], roster: Roster): Candidate[] {
-  const latest = new Map<string, Candidate>()
-  for (const candidate of candidates) {
-    const other = latest.get(candidate.worker)
-    if (other === undefined || isLater(candidate, other, roster)) latest.set(candidate.worker, candidate)
-  }
-  return [...latest.values()]
+/** By a later incarnation of the same worker, which it had not seen. */
+function isOverruled(candidate: Candidate, other: Candidate, roster: Roster): boolean {
+  if (candidate === other || candidate.worker !== other.worker) return false
+  return !hasSeen(candidate, other) && isLater(other, candidate, roster)
 }
 
 function isLater(a: Candidate, b: Candidate, roster: Roster): boolean {

@@ -1,0 +1,40 @@
+/** Changes rows behind a storage's back. */
+import { join } from 'node:path'
+import { open } from 'lmdb'
+import { toHex } from '../../src/base/bytes.ts'
+
+/** Changes one row, by its key or the first; `undefined` removes it. The storage must be closed. */
+export async function editRow(
+  directory: string,
+  database: string,
+  key: Uint8Array | undefined,
+  change: (row: Uint8Array) => Uint8Array | undefined,
+): Promise<void> {
+  const root = open<Uint8Array, Uint8Array>({
+    path: join(directory, 'lmdb'),
+    encoding: 'binary',
+    keyEncoding: 'binary',
+    maxDbs: 16,
+  })
+  const rows = root.openDB<Uint8Array, Uint8Array>({
+    name: database,
+    encoding: 'binary',
+    keyEncoding: 'binary',
+  })
+  const place =
+    key ?? Uint8Array.from([...rows.getKeys({ start: Uint8Array.of(5), limit: 1 })][0] as Uint8Array)
+  const row = rows.getBinary(place)
+  if (row === undefined) throw new Error(`no row ${toHex(place)} in ${database}`)
+  const changed = change(Uint8Array.from(row))
+  if (changed === undefined) rows.removeSync(place)
+  else rows.putSync(place, changed)
+  await root.close()
+}
+
+/** Changes one bit at the end of a row. */
+export function flipRow(directory: string, database: string, key: Uint8Array | undefined): Promise<void> {
+  return editRow(directory, database, key, (row) => {
+    row[row.length - 1] = (row[row.length - 1] as number) ^ 4
+    return row
+  })
+}

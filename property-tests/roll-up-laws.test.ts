@@ -54,7 +54,7 @@ test('every group is the same before and after a roll-up, everywhere and always'
       })
     const sites = workers.map(open)
     const saved: Site[] = []
-    for (let step = choices.between(4, 20); step > 0; step--) {
+    for (let step = choices.between(4, 18); step > 0; step--) {
       clock.tick(choices)
       const place = choices.below(sites.length)
       const site = sites[place] as Site

@@ -1,6 +1,8 @@
 /** Examples of two stores that write the same keys without seeing each other, and meet: nothing is lost, and it can be resolved. */
 import { describe, expect, test } from 'vitest'
+import { byElement } from '../../src/model/shard.ts'
 import { stampAheadMsMax } from '../../src/model/stamp.ts'
+import type { ShardUpdate } from '../../src/replication/replica.ts'
 import { ManualTime } from '../replication/manual-time.ts'
 import { copy, environmentOf, meet, openAlone } from '../support/meet.ts'
 import type { Store } from '../../src/store.ts'
@@ -345,5 +347,25 @@ describe('what comes from elsewhere', () => {
         expect(environmentOf(b).apply(late)).toEqual([])
         expect([b.get(key), b.digest]).toEqual([2, a.digest])
       })
+  })
+
+  test('is applied whole or not at all: a gap in one shard keeps the others waiting, too', async () => {
+    const [a, b] = [openAlone('a', { shardBy: byElement(0) }), openAlone('b')]
+    const messages: (readonly ShardUpdate[])[] = []
+    environmentOf(a).onChange((updates) => messages.push(updates))
+    for (const value of [1, 2]) {
+      await a.batch((transaction) => {
+        transaction.set(['x'], value)
+        transaction.set(['y'], value)
+      })
+    }
+    const [[x, y] = [], second = []] = messages
+    expect(environmentOf(b).apply([x as ShardUpdate])).toEqual([])
+    const { digest } = b
+    expect(environmentOf(b).apply(second)).toEqual([y?.shard])
+    expect([b.digest, b.get(['x'])]).toEqual([digest, 1])
+    expect(environmentOf(b).apply([y as ShardUpdate])).toEqual([])
+    expect(environmentOf(b).apply(second)).toEqual([])
+    expect([b.digest, b.get(['x']), b.get(['y'])]).toEqual([a.digest, 2, 2])
   })
 })

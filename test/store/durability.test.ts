@@ -225,6 +225,7 @@ describe('on a damaged disk', () => {
     store.counter('n').add(1)
     store.progress('s').done(1)
     time.advance(1_000)
+    await new Promise((resolve) => setImmediate(resolve))
     await expect(store.flush()).rejects.toMatchObject({ code: 'DIRECTORY_DAMAGED' })
     const closing: unknown = await store.close().catch((error: unknown) => error)
     expect(closing === undefined || closing instanceof ContextStoreError).toBe(true)

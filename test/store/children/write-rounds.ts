@@ -8,8 +8,6 @@ import { openStore } from '../../../src/open-store.ts'
 
 const [directory = '', first = '0'] = process.argv.slice(2)
 const store = await openStore({ dir: directory, worker: 'w', shardBy: byElement(0), coalesceMs: 5 })
-store.counter('starts').add(1)
-await store.flush()
 process.stdout.write('open\n')
 
 for (let round = Number(first); ; round++) {

@@ -7,6 +7,7 @@ import {
   decodeKey,
   encodeKey,
   encodePrefix,
+  isKey,
   type Key,
   type KeyElement,
   keyBytesMax,
@@ -67,6 +68,7 @@ describe('the bytes of keys', () => {
     fc.assert(
       fc.property(fc.oneof(nearlyKey, fc.uint8Array({ minLength: 1, maxLength: 20 })), (bytes) => {
         const decoded = decodedOrRefused(bytes)
+        expect(isKey(bytes)).toBe(decoded !== undefined)
         const encoded = decoded === undefined ? bytes : encodeKey(decoded)
         expect(toHex(encoded)).toBe(toHex(bytes))
       }),

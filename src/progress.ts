@@ -35,6 +35,9 @@ export interface Coverage {
   readonly heard: number
 }
 
+/** Most items that one call marks: 128 MiB of blocks. One more digit than was meant must not fill the memory. */
+const rangeItemsMax = 2 ** 30
+
 export class Progress {
   readonly step: string
   /** How many items there are in all, ids 0 to `total - 1`; `undefined` if nobody said. */
@@ -70,12 +73,15 @@ export class Progress {
     this.#core.settleSoon()
   }
 
-  /** Marks items `first` to `last`, both included. Cost: O(blocks of 65,536). */
+  /** Marks items `first` to `last`, both included, at most 2^30 at once. Cost: O(blocks of 65,536). Throws `NUMBER_INVALID`. */
   doneRange(first: number, last: number): void {
     this.#core.checkOpen()
     checkNumber(first)
     checkNumber(last)
     if (last < first) throw invalidNumber(`The range ${first} to ${last} is empty.`)
+    if (last - first >= rangeItemsMax) {
+      throw invalidNumber(`The range ${first} to ${last} has more than ${rangeItemsMax} items.`)
+    }
     this.#core.writer.done(this.step, first, last)
     this.#core.settleSoon()
   }
@@ -127,17 +133,19 @@ export class Progress {
     if (this.total === undefined) {
       throw invalidNumber(`What is missing of "${this.step}" cannot be told without a total.`)
     }
-    const blocks = this.#blocks([this.step])
+    const blocks = [...this.#blocks([this.step])].sort(([a], [b]) => a - b)
     const missing: [number, number][] = []
-    for (let start = 0; start < this.total && missing.length <= limit; start += idsPerBlock) {
-      const ids = blocks.get(start / idsPerBlock) ?? new IdSet()
-      for (const [first, last] of ids.missing(Math.min(idsPerBlock, this.total - start))) {
-        const before = missing.at(-1)
-        if (before !== undefined && before[1] === start + first - 1) before[1] = start + last
-        else missing.push([start + first, start + last])
+    let next = 0
+    for (const [block, ids] of blocks) {
+      for (const [first, last] of ids.ranges()) {
+        const start = block * idsPerBlock + first
+        if (start >= this.total || missing.length === limit) break
+        if (start > next) missing.push([next, start - 1])
+        next = block * idsPerBlock + last + 1
       }
     }
-    return missing.slice(0, limit)
+    if (next < this.total && missing.length < limit) missing.push([next, this.total - 1])
+    return missing
   }
 
   /** How many of the incarnations that wrote progress of this step were heard of in the last `withinMs` milliseconds. */

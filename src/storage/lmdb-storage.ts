@@ -11,9 +11,9 @@
  * Two traps, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done
  * before; and the promise of a write resolves when it is visible, not durable, which `flushed` tells.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { open as openFile, statfs } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { assert } from '../base/assert.ts'
 import { compareBytes, toHex } from '../base/bytes.ts'
@@ -78,7 +78,7 @@ export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Stor
   const ownership = await ownDirectory(options.directory, options.random)
   let root: RootDatabase<Uint8Array, Uint8Array> | undefined
   try {
-    await checkDataFile(join(options.directory, environmentFolder, 'data.mdb'))
+    await checkDataFile(options.directory)
     root = openEnvironment(options.directory)
     const databases = openDatabases(root)
     const environment = await readMeta(root, databases.meta, options)
@@ -100,13 +100,14 @@ export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Stor
  * lmdb crashes the process where it cannot make its files for want of space, and on a file that is not its own: its two meta pages are looked at
  * before. An empty file it fills.
  */
-async function checkDataFile(path: string): Promise<void> {
+async function checkDataFile(directory: string): Promise<void> {
+  const path = dataFileOf(directory)
   if (!existsSync(path)) {
-    const { bavail, bsize } = await statfs(dirname(dirname(path)))
+    const { bavail, bsize } = await statfs(directory)
     if (bavail * bsize >= newFilesBytes) return
     throw new ContextStoreError(
       'NOT_DURABLE',
-      `There is no space for a store at ${path}.`,
+      `There is no space for a store in ${directory}.`,
       `Free at least ${newFilesBytes} bytes, or give another directory.`,
     )
   }
@@ -183,6 +184,7 @@ class LmdbStorage implements Storage {
   readonly #rows: Databases
   readonly #ownership: Ownership
   readonly #options: LmdbStorageOptions
+  readonly #inode: bigint | undefined
   readonly #summaries = new Map<ShardName, ShardSummary>()
   readonly #stored: StoredShards<Rows>
   #active = new Pending()
@@ -208,6 +210,7 @@ class LmdbStorage implements Storage {
     this.environment = environment
     this.#ownership = ownership
     this.#options = options
+    this.#inode = inodeOf(options.directory)
     this.#stored = new StoredShards(rows)
     this.#stored.load((shard) => this.#summary(shard))
     this.#sequence = this.#durable = this.#stored.lastSequence
@@ -229,7 +232,8 @@ class LmdbStorage implements Storage {
   *#live(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
     const [frozen, active] = [this.#frozen?.shards.get(shard), this.#active.shards.get(shard)]
     const frozenFrom = frozen?.advanced.get(incarnation)?.from ?? to
-    for (const cell of this.#stored.live(shard, incarnation, from, Math.min(to, frozenFrom))) {
+    const stored = this.#stored.live(shard, incarnation, from, Math.min(to, frozenFrom))
+    for (const cell of this.#whileOpen(stored)) {
       if (!frozen?.isDead(cell) && !active?.isDead(cell)) yield cell
     }
     for (const cell of frozen?.born.range(incarnation, from, to) ?? []) if (!active?.isDead(cell)) yield cell
@@ -245,12 +249,27 @@ class LmdbStorage implements Storage {
   }
 
   *scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
-    const stored = this.#stored.scan(start, end)
+    const stored = this.#whileOpen(this.#stored.scan(start, end))
     const frozen = this.#frozen?.lists.range(start, end) ?? []
     const active = this.#active.lists.range(start, end)
     for (const { indexKey, cells } of overlaid(active, overlaid(frozen, stored))) {
       if (cells.length > 0) yield { indexKey, cells }
     }
+  }
+
+  /** lmdb crashes the process where an iterator that somebody kept is asked for more after closing. */
+  *#whileOpen<T>(stored: Iterable<T>): Iterable<T> {
+    const iterator = stored[Symbol.iterator]()
+    try {
+      while (!this.#isClosed) {
+        const next = iterator.next()
+        if (next.done === true) return
+        yield next.value
+      }
+    } finally {
+      iterator.return?.()
+    }
+    throw new ContextStoreError('STORE_CLOSED', 'The storage is closed.', 'Open it again.')
   }
 
   commit(changes: readonly Change[]): void {
@@ -271,7 +290,7 @@ class LmdbStorage implements Storage {
   }
 
   *feed(after: number): Iterable<FeedEntry> {
-    yield* this.#stored.feed(after, this.#frozen?.feed[0]?.sequence)
+    yield* this.#whileOpen(this.#stored.feed(after, this.#frozen?.feed[0]?.sequence))
     for (const pending of [this.#frozen, this.#active]) {
       for (const { sequence, changes } of pending?.feed ?? []) {
         if (sequence > after) yield { sequence, shards: changes.map(({ shard }) => shard) }
@@ -340,10 +359,16 @@ class LmdbStorage implements Storage {
       this.#frozen = undefined
       this.#schedule()
       await flushed
+      this.#checkInPlace()
       this.#succeeded(reached)
     } catch (error) {
       this.#failed(batch, error)
     }
+  }
+
+  /** Who removes the directory takes the name from LMDB's file, which goes on taking writes: they would be gone with the process. */
+  #checkInPlace(): void {
+    if (inodeOf(this.#options.directory) !== this.#inode) throw new Error('the data file was removed')
   }
 
   #succeeded(reached: number): void {
@@ -392,6 +417,14 @@ class LmdbStorage implements Storage {
     if (summary === undefined) this.#summaries.set(shard, (summary = new ShardSummary()))
     return summary
   }
+}
+
+function inodeOf(directory: string): bigint | undefined {
+  return statSync(dataFileOf(directory), { bigint: true, throwIfNoEntry: false })?.ino
+}
+
+function dataFileOf(directory: string): string {
+  return join(directory, environmentFolder, 'data.mdb')
 }
 
 /** Lists of both in order; of equal keys the upper one counts. */

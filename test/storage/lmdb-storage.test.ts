@@ -1,6 +1,7 @@
 /** The LMDB storage keeps the contract, on a real disk, and what was flushed outlives its process. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { seededRandom } from '../../src/base/random.ts'
+import type { ShardName } from '../../src/model/shard.ts'
 import { checkAgrees, storageContract } from '../contracts/storage.contract.ts'
 import { compile, type Program } from './child.ts'
 import { History } from './history.ts'
@@ -16,6 +17,26 @@ storageContract('lmdb', async () => {
       storage = await openAt(directory)
       return storage
     },
+  }
+})
+
+test('an iteration that is kept until after closing ends with STORE_CLOSED, not with the process', async () => {
+  const storage = await openAt(temporaryDirectory())
+  const history = new History(1)
+  for (let i = 0; i < 30; i++) storage.commit(history.next())
+  await storage.flush()
+  const [[shard, summary] = []] = storage.shards()
+  const [incarnation = 0] = summary?.clocks.keys() ?? []
+  const kept = [
+    storage.scan(Uint8Array.of(0x10), Uint8Array.of(0xff)),
+    storage.feed(0),
+    storage.view(shard as ShardName).live(incarnation, 0, 1_000_000),
+  ].map((iterable) => iterable[Symbol.iterator]())
+  for (const iterator of kept) iterator.next()
+  await storage.close()
+  for (const iterator of kept) {
+    expect(() => iterator.next()).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
+    expect(iterator.next().done).toBe(true)
   }
 })
 

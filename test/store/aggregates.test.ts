@@ -190,6 +190,24 @@ describe('progress', () => {
     step.doneRange(0, 199_999)
     expect(step.missing()).toEqual([])
     expect(store.progress('s', { total: 0 }).missing()).toEqual([])
+    expect(step.missing(0)).toEqual([])
+  })
+
+  test('misses what there is, however many items there are in all', () => {
+    const store = openMemoryStore({ worker: 'w' })
+    const total = Number.MAX_SAFE_INTEGER
+    const step = store.progress('s', { total })
+    step.done([0, 5, 1_000_000_000_000, total])
+    expect(step.missing()).toEqual([
+      [1, 4],
+      [6, 999_999_999_999],
+      [1_000_000_000_001, total - 1],
+    ])
+    expect(step.missing(2)).toEqual([
+      [1, 4],
+      [6, 999_999_999_999],
+    ])
+    expect(store.progress('s', { total: 3 }).missing()).toEqual([[1, 2]])
   })
 
   test('is the union of what all workers did, and of all restarts', async () => {

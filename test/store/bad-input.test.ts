@@ -187,8 +187,10 @@ describe('progress refuses with NUMBER_INVALID', () => {
     expectRefused('NUMBER_INVALID', () => step.doneRange(0, id as number))
   })
 
-  test('an empty range', () => {
+  test('an empty range, and one that would fill the memory', () => {
     expectRefused('NUMBER_INVALID', () => store.progress('step').doneRange(5, 4))
+    expectRefused('NUMBER_INVALID', () => store.progress('step').doneRange(0, 2 ** 30))
+    expectRefused('NUMBER_INVALID', () => store.progress('step').doneRange(0, Number.MAX_SAFE_INTEGER))
   })
 
   test('a total that is none', () => {

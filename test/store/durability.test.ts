@@ -1,4 +1,5 @@
 /** What outlives the process, what happens on a full or damaged disk, and what a closed store does. */
+import { rmSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ContextStoreError } from '../../src/errors.ts'
 import { cellKind, indexKey } from '../../src/model/cell.ts'
@@ -187,7 +188,27 @@ describe('a closed store', () => {
     expectClosed(() => store.keys()[Symbol.iterator]().next())
     await closed
     // Kept across an await, against what its documentation says: an error, not the end of the process.
-    expect(() => entries.next()).toThrow(/./)
+    expectClosed(() => entries.next())
+  })
+})
+
+describe('a directory that is removed under an open store', () => {
+  test.each(['whole', 'and made anew'])('%s, is told at the next flush; reads go on', async (how) => {
+    const directory = temporaryDirectory()
+    const store = await openStore({ dir: directory, worker: 'w' })
+    store.set(['k'], 1)
+    await store.flush()
+    rmSync(directory, { recursive: true })
+    if (how === 'and made anew') await (await openStore({ dir: directory, worker: 'w' })).close()
+    store.set(['k'], 2)
+    await expect(store.flush()).rejects.toMatchObject({
+      code: 'NOT_DURABLE',
+      hint: expect.stringMatching(/./),
+    })
+    expect(store.health).toMatchObject({ state: 'degraded', problems: [expect.stringMatching(/removed/)] })
+    expect(store.get(['k'])).toBe(2)
+    await expect(store.flush()).rejects.toMatchObject({ code: 'NOT_DURABLE' })
+    await store.close()
   })
 })
 

@@ -8,7 +8,7 @@ import { cellsBelow, checkName, invalidNumber, refuseAsynchronous, type Core } f
 import { cellKind } from './model/cell.ts'
 import { foldProgress, foldProgressNames } from './model/fold/progress.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
-import { IdSet, idsPerBlock } from './model/id-set.ts'
+import { type IdSet, idsPerBlock } from './model/id-set.ts'
 import { encodeKey, type Key } from './model/key.ts'
 import { addressOf } from './model/shard.ts'
 import { checkAmount } from './counter.ts'

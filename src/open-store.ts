@@ -17,7 +17,7 @@ import { Store, type Shared } from './store.ts'
  * Opens a store: restores nothing by itself, listens and dials if told where. Typically 5 to 20 ms.
  *
  * Throws `OPTION_INVALID`, `NAME_INVALID`, `SECRET_MISSING`, `SECRET_WRONG`, `DIRECTORY_NETWORK`, `DIRECTORY_OWNED`, `DIRECTORY_DAMAGED`,
- * `FORMAT_NEWER`.
+ * `FORMAT_NEWER`, `NOT_DURABLE`.
  */
 export async function openStore(options: StoreOptions = {}): Promise<Store> {
   const complete = completeOptions(options)

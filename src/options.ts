@@ -7,6 +7,7 @@ import { silentLog, type Log } from './base/log.ts'
 import { ContextStoreError } from './errors.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
 import type { Resolve } from './registers.ts'
+import { secretBytesMin } from './replication/replicator.ts'
 
 /** How a store is opened. Everything is optional: `openStore()` is a store in memory, alone. */
 export interface StoreOptions {
@@ -96,8 +97,6 @@ export interface NetworkOptions {
 }
 
 export const coalesceMsDefault = 100
-/** Shortest secret, bytes: 128 bits. */
-export const secretBytesMin = 16
 
 const jobPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 

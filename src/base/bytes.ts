@@ -6,8 +6,6 @@ const hasher = await xxhash()
 const textEncoder = new TextEncoder()
 const textDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-export const emptyBytes = new Uint8Array(0)
-
 /** Orders byte strings as unsigned bytes, a prefix before what it begins. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b)

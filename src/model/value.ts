@@ -5,7 +5,6 @@
  * come back as something else (Date, Map, class instances, functions, symbols, `undefined`) is refused instead. Hidden properties, and those
  * named by symbols, are left out, as in JSON.
  */
-import { pack } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
 
 /** What a key may hold. */
@@ -27,15 +26,6 @@ export const valueDepthMax = 64
 /** Throws `VALUE_INVALID` unless `value` may be stored. Cost: one walk. */
 export function checkValue(value: unknown): asserts value is Value {
   walk(value, 0)
-}
-
-/** Throws `VALUE_INVALID` when the packed value is over the limit. */
-export function checkValueSize(value: Value): void {
-  const cheap =
-    value === null || typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint'
-  if (cheap) return
-  const length = pack(value).length
-  if (length > valueBytesMax) throw invalid(`it takes ${length} bytes, the limit is ${valueBytesMax}`)
 }
 
 function walk(value: unknown, depth: number): void {

@@ -4,9 +4,6 @@ import type { IdSet } from '../id-set.ts'
 import { decodeKey } from '../key.ts'
 import type { PlacedCell, Roster } from './roster.ts'
 
-/** Block number -> finished ids of the block. */
-export type DoneBlocks = ReadonlyMap<number, IdSet>
-
 /** Unites the progress cells of one step. Cost: one decoded id set a cell. */
 export function foldProgress(cells: Iterable<PlacedCell>, roster: Roster): Map<number, IdSet> {
   const blocks = new Map<number, IdSet>()

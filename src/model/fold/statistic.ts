@@ -25,7 +25,7 @@ export function foldStatistic(cells: Iterable<PlacedCell>, roster: Roster): Summ
 }
 
 /** A statistic whose key has more than a name belongs to a scope. */
-export function isScoped(cell: StatisticCell): boolean {
+function isScoped(cell: StatisticCell): boolean {
   return decodeKey(cell.key).length > 1
 }
 

@@ -70,7 +70,7 @@ describe('layers', () => {
 describe('packages', () => {
   const owners: Record<string, string> = {
     yjs: 'src/model/yjs-bridge.ts',
-    lmdb: 'src/storage/lmdb-storage.ts',
+    lmdb: 'src/storage/lmdb.ts',
     ws: 'src/replication/websocket-transport.ts',
     msgpackr: 'src/base/codec.ts',
     'xxhash-wasm': 'src/base/bytes.ts',

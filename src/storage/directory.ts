@@ -41,12 +41,13 @@ const networkFileSystems: ReadonlyMap<number, string> = new Map([
 /** Longest path of a Unix socket on Linux, less the terminating zero. */
 const socketPathBytesMax = 107
 
-/** Where LMDB's files are, within the directory. */
-export const environmentFolder = 'lmdb'
+/** Where LMDB's files are, within the directory: a folder an environment, the first with the `meta` table. */
+export const environmentFolders = ['lmdb'] as const
+export type EnvironmentFolder = (typeof environmentFolders)[number]
 
 /** True where a store lived in this directory. */
 export function isStoreDirectory(path: string): boolean {
-  return existsSync(join(path, environmentFolder))
+  return existsSync(join(path, environmentFolders[0]))
 }
 
 /** Tells the type of a file system, as `statfs` does. */

@@ -1,5 +1,6 @@
 /**
- * Storage in LMDB, on the node's own disk. The only file that knows lmdb; rows are described in `lmdb-rows.ts`.
+ * Storage in LMDB, on the node's own disk. Opening is in `open-directory.ts`, lmdb itself in `lmdb.ts`, rows are described
+ * in `lmdb-rows.ts`.
  *
  * A commit is visible at once in `Pending`; once per event-loop turn what is pending is frozen and written as one LMDB transaction (cells,
  * index, sums and one change row together, so a crash leaves a prefix of history), while the next turn's changes gather. Any number of
@@ -11,55 +12,27 @@
  * Two traps, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done
  * before; and the promise of a write resolves when it is visible, not durable, which `flushed` tells.
  */
-import { existsSync, statSync } from 'node:fs'
-import { open as openFile, statfs } from 'node:fs/promises'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { open, type Database, type RootDatabase } from 'lmdb'
-import { assert } from '../base/assert.ts'
-import { compareBytes, toHex } from '../base/bytes.ts'
-import { pack, unpack } from '../base/codec.ts'
-import type { Log } from '../base/log.ts'
-import type { Random } from '../base/random.ts'
-import type { Time, Timer } from '../base/time.ts'
+import { compareBytes } from '../base/bytes.ts'
+import type { Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import { ShardSummary, type Change, type LiveCell, type ShardView } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import type { CellList } from './cell-index.ts'
-import {
-  environmentFolder,
-  ownDirectory,
-  prepareDirectory,
-  type FileSystemType,
-  type Ownership,
-} from './directory.ts'
-import { metaKey, openRow, sealRow } from './lmdb-rows.ts'
+import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
+import { metaKey } from './lmdb-rows.ts'
+import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
 import { Pending } from './pending.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
 import { StoredShards, type Tables, type Write } from './stored-shards.ts'
 
-const formatVersion = 1
 const retryMs = 1_000
-/** What the files of a new store take, and room for a first write. */
-const newFilesBytes = 1024 * 1024
-const lmdbMagic = 0xbeefc0de
-const metaPageFlag = 0x08
 
-export interface LmdbStorageOptions {
-  /** Node-local directory, made if absent, owned by one process. */
-  readonly directory: string
-  readonly random: Random
-  readonly time: Time
-  readonly log: Log
-  /** For tests: tells the type of a file system. */
-  readonly fileSystemType?: FileSystemType
-}
-
-type Rows = Database<Uint8Array, Uint8Array>
-
-interface Databases extends Tables<Rows> {
-  readonly meta: Rows
+interface Databases extends Tables<LmdbTable> {
+  readonly meta: LmdbTable
 }
 
 /** Somebody who awaits durability up to a sequence. */
@@ -73,120 +46,19 @@ interface Waiter {
  * Opens the storage of a directory, or makes it. Throws `DIRECTORY_NETWORK`, `DIRECTORY_OWNED`, `DIRECTORY_DAMAGED`,
  * `FORMAT_NEWER`, `NOT_DURABLE`.
  */
-export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
-  await prepareDirectory(options.directory, options.fileSystemType)
-  const ownership = await ownDirectory(options.directory, options.random)
-  let root: RootDatabase<Uint8Array, Uint8Array> | undefined
-  try {
-    await checkDataFile(options.directory)
-    root = openEnvironment(options.directory)
-    const databases = openDatabases(root)
-    const environment = await readMeta(root, databases.meta, options)
-    return new LmdbStorage(root, databases, environment, ownership, options)
-  } catch (error) {
-    await root?.close()
-    await ownership.release()
-    if (error instanceof ContextStoreError) throw error
-    throw new ContextStoreError(
-      'DIRECTORY_DAMAGED',
-      `The store in ${options.directory} cannot be opened.`,
-      'Move the directory aside and restore from peers or a checkpoint.',
-      { cause: error },
-    )
-  }
-}
-
-/**
- * lmdb crashes the process where it cannot make its files for want of space, and on a file that is not its own: its two meta pages are looked at
- * before. An empty file it fills.
- */
-async function checkDataFile(directory: string): Promise<void> {
-  const path = dataFileOf(directory)
-  if (!existsSync(path)) {
-    const { bavail, bsize } = await statfs(directory)
-    if (bavail * bsize >= newFilesBytes) return
-    throw new ContextStoreError(
-      'NOT_DURABLE',
-      `There is no space for a store in ${directory}.`,
-      `Free at least ${newFilesBytes} bytes, or give another directory.`,
-    )
-  }
-  const file = await openFile(path, 'r')
-  try {
-    const { size } = await file.stat()
-    if (size === 0) return
-    const readHead = async (position: number) => (await file.read(Buffer.alloc(52), 0, 52, position)).buffer
-    const pageBytes = (await readHead(0)).readUInt32LE(48)
-    for (const head of [await readHead(0), await readHead(pageBytes)]) {
-      const isMeta = (head.readUInt16LE(18) & metaPageFlag) !== 0 && head.readUInt32LE(24) === lmdbMagic
-      assert(isMeta, 'a data file of lmdb begins with two meta pages')
-    }
-  } finally {
-    await file.close()
-  }
-}
-
-function openEnvironment(directory: string): RootDatabase<Uint8Array, Uint8Array> {
-  return open<Uint8Array, Uint8Array>({
-    path: join(directory, environmentFolder),
-    noSubdir: false,
-    encoding: 'binary',
-    keyEncoding: 'binary',
-    maxDbs: 16,
-    maxReaders: 1024,
-    cache: false,
-    overlappingSync: true,
-  })
-}
-
-function openDatabases(root: RootDatabase<Uint8Array, Uint8Array>): Databases {
-  const rows = (name: string): Rows =>
-    root.openDB<Uint8Array, Uint8Array>({ name, encoding: 'binary', keyEncoding: 'binary' })
-  return {
-    meta: rows('meta'),
-    shards: rows('shards'),
-    cells: rows('cells'),
-    index: rows('index'),
-    changes: rows('changes'),
-  }
-}
-
-async function readMeta(
-  root: RootDatabase<Uint8Array, Uint8Array>,
-  meta: Rows,
-  options: LmdbStorageOptions,
-): Promise<string> {
-  const row = meta.getBinary(metaKey)
-  if (row !== undefined) {
-    const { format, environment } = unpack(openRow(row, 'meta')) as { format: number; environment: string }
-    if (format > formatVersion) {
-      throw new ContextStoreError(
-        'FORMAT_NEWER',
-        `The store in ${options.directory} has format ${format}, this version knows ${formatVersion}.`,
-        'Update cairn-store.',
-      )
-    }
-    return environment
-  }
-  const environment = toHex(options.random.bytes(16))
-  await meta.put(metaKey, encodeMeta(environment))
-  await root.flushed
-  return environment
-}
-
-function encodeMeta(environment: string): Uint8Array {
-  return sealRow(pack({ format: formatVersion, environment }))
+export function openLmdbStorage(options: OpenDirectoryOptions): Promise<Storage> {
+  return openDirectory(options, (opened) => new LmdbStorage(opened, options))
 }
 
 class LmdbStorage implements Storage {
   readonly environment: string
-  readonly #root: RootDatabase<Uint8Array, Uint8Array>
+  readonly #root: LmdbEnvironment
   readonly #rows: Databases
-  readonly #ownership: Ownership
-  readonly #options: LmdbStorageOptions
+  readonly #opened: OpenDirectory
+  readonly #options: OpenDirectoryOptions
   readonly #inode: bigint | undefined
   readonly #summaries = new Map<ShardName, ShardSummary>()
-  readonly #stored: StoredShards<Rows>
+  readonly #stored: StoredShards<LmdbTable>
   #active = new Pending()
   #frozen: Pending | undefined
   #sequence = 0
@@ -198,20 +70,21 @@ class LmdbStorage implements Storage {
   #isClosed = false
   #waiting: Waiter[] = []
 
-  constructor(
-    root: RootDatabase<Uint8Array, Uint8Array>,
-    rows: Databases,
-    environment: string,
-    ownership: Ownership,
-    options: LmdbStorageOptions,
-  ) {
-    this.#root = root
-    this.#rows = rows
-    this.environment = environment
-    this.#ownership = ownership
+  constructor(opened: OpenDirectory, options: OpenDirectoryOptions) {
+    this.environment = opened.environment
+    this.#opened = opened
     this.#options = options
+    this.#root = opened.environments.lmdb
+    const rows = (name: string) => openTable(this.#root, name)
+    this.#rows = {
+      meta: rows('meta'),
+      shards: rows('shards'),
+      cells: rows('cells'),
+      index: rows('index'),
+      changes: rows('changes'),
+    }
     this.#inode = inodeOf(options.directory)
-    this.#stored = new StoredShards(rows)
+    this.#stored = new StoredShards(this.#rows)
     this.#stored.load((shard) => this.#summary(shard))
     this.#sequence = this.#durable = this.#stored.lastSequence
   }
@@ -306,11 +179,7 @@ class LmdbStorage implements Storage {
     })
     this.#isClosed = true
     this.#stopRetrying()
-    // Once a transaction has failed, lmdb waits for a flush that never ends. Nothing is written any more: it is left behind.
-    const closed = this.#root.close()
-    if (this.#problem === undefined) await closed
-    else closed.catch(ignore)
-    await this.#ownership.release()
+    await this.#opened.close({ isSound: this.#problem === undefined })
   }
 
   /** Something is to be written, or what was written is to be flushed again after a failure. */
@@ -408,7 +277,7 @@ class LmdbStorage implements Storage {
   }
 
   /** Makes an empty batch a transaction: after a failed flush there may be nothing else to write. */
-  #metaWrite(): Write<Rows> {
+  #metaWrite(): Write<LmdbTable> {
     return { rows: this.#rows.meta, key: metaKey, value: encodeMeta(this.environment) }
   }
 
@@ -424,7 +293,7 @@ function inodeOf(directory: string): bigint | undefined {
 }
 
 function dataFileOf(directory: string): string {
-  return join(directory, environmentFolder, 'data.mdb')
+  return join(directory, 'lmdb', dataFileName)
 }
 
 /** Lists of both in order; of equal keys the upper one counts. */

@@ -1,6 +1,6 @@
 /**
  * What LMDB holds, as rows: reading shards, cells, index and changes, and turning a pending batch into writes. Rows are described in
- * `lmdb-rows.ts`. Knows tables, not lmdb, which is in `lmdb-storage.ts`.
+ * `lmdb-rows.ts`. Knows tables, not lmdb, which is in `lmdb.ts`.
  */
 import { assert, present } from '../base/assert.ts'
 import { toMapKey } from '../base/bytes.ts'

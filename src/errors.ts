@@ -20,6 +20,7 @@ export type ErrorCode =
   | 'DIRECTORY_DAMAGED'
   | 'FORMAT_NEWER'
   | 'NOT_DURABLE'
+  | 'STORE_FULL'
   | 'UPDATE_REFUSED'
   | 'SECRET_WRONG'
   | 'SECRET_MISSING'

@@ -50,6 +50,24 @@ export function xxhash64(bytes: Uint8Array, seed: bigint): bigint {
   return hasher.h64Raw(bytes, seed)
 }
 
+/** Most bytes that an integer takes in LEB128. */
+export const integerBytesMax = 8
+
+/** Writes a safe integer from 0 in LEB128 at a place in a buffer that has room. Returns the place after it. */
+export function putInteger(buffer: Uint8Array, position: number, value: number): number {
+  let [at, rest] = [position, value]
+  while (rest > 0x7fffffff) {
+    buffer[at++] = (rest % 128) | 0x80
+    rest = Math.floor(rest / 128)
+  }
+  while (rest > 0x7f) {
+    buffer[at++] = (rest & 0x7f) | 0x80
+    rest >>>= 7
+  }
+  buffer[at++] = rest
+  return at
+}
+
 /** A growing buffer; integers are unsigned LEB128, as in Yjs and lib0. */
 export class ByteWriter {
   #buffer: Buffer

@@ -56,6 +56,7 @@ export const exitCodeByFailure: Readonly<Record<FailureCode, ExitCode>> = {
   DIRECTORY_DAMAGED: exitCode.damaged,
   FORMAT_NEWER: exitCode.damaged,
   NOT_DURABLE: exitCode.damaged,
+  STORE_FULL: exitCode.damaged,
   UPDATE_REFUSED: exitCode.damaged,
   FRAME_REFUSED: exitCode.damaged,
 

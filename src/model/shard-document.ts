@@ -199,10 +199,25 @@ export interface IncarnationSums {
 const noSums: IncarnationSums = { cells: 0, bytes: 0, first: 0n, second: 0n }
 const hashSeeds = [0x63616972n, 0x6e736872n] as const
 
-/** Clocks and digest sums of a shard: small (per incarnation, not per cell), held in memory, kept exact by every change. */
+/** Cells that wait to be hashed, at most: they are held in memory meanwhile. */
+const unhashedMax = 4_096
+
+interface RunningSums {
+  cells: number
+  bytes: number
+  first: bigint
+  second: bigint
+}
+
+/**
+ * Clocks and digest sums of a shard: small (per incarnation, not per cell), held in memory, kept exact by every change. Hashing, a fifth of the cost of a write,
+ * is put off until somebody asks, or until `hash` is called while the disk is at work.
+ */
 export class ShardSummary {
   readonly #clocks = new Map<number, number>()
-  readonly #sums = new Map<number, IncarnationSums>()
+  readonly #sums = new Map<number, RunningSums>()
+  #unhashed: Change[] = []
+  #unhashedCells = 0
   #digest: string | undefined
 
   get clocks(): Clocks {
@@ -224,40 +239,63 @@ export class ShardSummary {
   }
 
   sums(incarnation: number): IncarnationSums {
-    return this.#sums.get(incarnation) ?? noSums
+    this.hash()
+    return { ...(this.#sums.get(incarnation) ?? noSums) }
   }
 
   /** Sets what is known of one incarnation, as read from disk. */
   load(incarnation: number, clock: number, sums: IncarnationSums): void {
     this.#clocks.set(incarnation, clock)
-    this.#sums.set(incarnation, sums)
+    this.#sums.set(incarnation, { ...sums })
     this.#digest = undefined
   }
 
-  /** Follows a change. Returns the incarnations whose clock or sums moved. */
-  apply(change: Change): Set<number> {
-    const touched = new Set<number>()
-    for (const { incarnation, from, to } of change.advanced) {
+  /** Follows a change. */
+  apply(change: Change): void {
+    const { advanced, born, died } = change
+    for (const { incarnation, from, to } of advanced) {
       assert((this.#clocks.get(incarnation) ?? 0) === from, 'a change begins at the known clock')
       this.#clocks.set(incarnation, to)
-      touched.add(incarnation)
     }
-    for (const cell of change.born) touched.add(this.#count(cell, 1))
-    for (const cell of change.died) touched.add(this.#count(cell, -1))
+    for (const cell of born) this.#count(cell, 1)
+    for (const cell of died) this.#count(cell, -1)
     this.#digest = undefined
-    return touched
+    this.#unhashed.push(change)
+    this.#unhashedCells += born.length + died.length
+    if (this.#unhashedCells > unhashedMax) this.hash()
   }
 
-  #count(cell: LiveCell, sign: 1 | -1): number {
-    const { cells, bytes, first, second } = this.sums(cell.incarnation)
-    const hashes = hashCell(cell)
-    this.#sums.set(cell.incarnation, {
-      cells: cells + sign,
-      bytes: bytes + sign * cell.content.length,
-      first: BigInt.asUintN(64, sign === 1 ? first + hashes[0] : first - hashes[0]),
-      second: BigInt.asUintN(64, sign === 1 ? second + hashes[1] : second - hashes[1]),
-    })
-    return cell.incarnation
+  #count({ incarnation, content }: LiveCell, sign: 1 | -1): void {
+    const sums = this.#runningSums(incarnation)
+    sums.cells += sign
+    sums.bytes += sign * content.length
+  }
+
+  #runningSums(incarnation: number): RunningSums {
+    let sums = this.#sums.get(incarnation)
+    if (sums === undefined) this.#sums.set(incarnation, (sums = { ...noSums }))
+    return sums
+  }
+
+  /** Brings the digest sums up to date. Cost: two hashes a cell that came or went since. */
+  hash(): void {
+    const changes = this.#unhashed
+    if (changes.length === 0) return
+    this.#unhashed = []
+    this.#unhashedCells = 0
+    for (const { born, died } of changes) {
+      this.#hashAll(born, 1n)
+      this.#hashAll(died, -1n)
+    }
+  }
+
+  #hashAll(cells: readonly LiveCell[], sign: bigint): void {
+    for (const cell of cells) {
+      const sums = this.#runningSums(cell.incarnation)
+      const [first, second] = hashCell(cell)
+      sums.first = BigInt.asUintN(64, sums.first + sign * first)
+      sums.second = BigInt.asUintN(64, sums.second + sign * second)
+    }
   }
 
   /** Content hash of the state: equal states have equal digests. 32 hexadecimal characters. Against accidents, not against an attacker. */

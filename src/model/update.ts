@@ -9,7 +9,7 @@
  * Reading accepts more: whatever stock Yjs emits for such an array (foreign origins, right origins, GC, Skip, merged
  * updates, any order). Everything else is refused with `UPDATE_REFUSED`.
  */
-import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import { ByteReader, ByteWriter, integerBytesMax, putInteger } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { descending } from './clocks.ts'
 
@@ -129,6 +129,77 @@ function writeDeleteSet(writer: ByteWriter, dead: readonly DotRange[]): void {
       writer.integer(to - from)
     }
   }
+}
+
+/** What begins every struct of an incarnation's cells, but for its very first: made once, since all are alike. */
+export function structHeadOf(incarnation: number): Uint8Array {
+  const writer = new ByteWriter(1 + integerBytesMax)
+  writer.byte(structReference.binary | hasOrigin)
+  writer.integer(incarnation)
+  return writer.finish()
+}
+
+const firstStructHead = ((): Uint8Array => {
+  const writer = new ByteWriter(16)
+  writeItemHead(writer, structReference.binary, 0, 0)
+  return writer.finish()
+})()
+
+/** Most bytes that a cell's struct takes beside the content. */
+export const structOverheadMax = 1 + 3 * integerBytesMax
+
+/** Writes a cell as the struct that it is in an update, at a place in a buffer that has room. Returns the place after it. */
+export function putStruct(
+  buffer: Uint8Array,
+  position: number,
+  head: Uint8Array,
+  clock: number,
+  content: Uint8Array,
+): number {
+  let at = position
+  if (clock === 0) {
+    buffer.set(firstStructHead, at)
+    at += firstStructHead.length
+  } else {
+    for (let i = 0; i < head.length; i++) buffer[at++] = head[i] as number
+    at = putInteger(buffer, at, clock - 1)
+  }
+  at = putInteger(buffer, at, content.length)
+  buffer.set(content, at)
+  return at + content.length
+}
+
+/** Reads structs written by `putStruct`, one after the other. Contents are views. Throws where the bytes are no structs. */
+export function readStructs(bytes: Uint8Array): PlacedContent[] {
+  const cells: PlacedContent[] = []
+  const reader = new ByteReader(bytes)
+  while (reader.remaining > 0) {
+    const clock = readOwnClock(reader)
+    cells.push({ clock, content: reader.sizedBytes() })
+  }
+  return cells
+}
+
+/** The content of one cell among structs written by `putStruct`. */
+export function findStruct(bytes: Uint8Array, wanted: number): Uint8Array | undefined {
+  const reader = new ByteReader(bytes)
+  while (reader.remaining > 0) {
+    const clock = readOwnClock(reader)
+    if (clock > wanted) return undefined
+    const content = reader.sizedBytes()
+    if (clock === wanted) return content
+  }
+  return undefined
+}
+
+/** The clock of a struct whose origin is the cell before it. */
+function readOwnClock(reader: ByteReader): number {
+  if ((reader.byte() & hasOrigin) === 0) {
+    reader.bytes(firstStructHead.length - 1)
+    return 0
+  }
+  reader.integer()
+  return reader.integer() + 1
 }
 
 /** Sorted by (incarnation, clock), overlapping and touching ranges joined, empty ones gone. */

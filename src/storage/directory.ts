@@ -42,7 +42,7 @@ const networkFileSystems: ReadonlyMap<number, string> = new Map([
 const socketPathBytesMax = 107
 
 /** Where LMDB's files are, within the directory: a folder an environment, the first with the `meta` table. */
-export const environmentFolders = ['lmdb'] as const
+export const environmentFolders = ['lmdb', 'index'] as const
 export type EnvironmentFolder = (typeof environmentFolders)[number]
 
 /** True where a store lived in this directory. */

@@ -1,39 +1,52 @@
 /**
- * Rows of the LMDB environment, format 1. Every value begins with the CRC-32 of the rest (4 bytes, little-endian): LMDB has no checksums.
+ * Rows of a store's directory, format 2. Every value begins with the CRC-32 of the rest (4 bytes, little-endian): LMDB has no checksums.
  * Integers in keys are big-endian, so that rows sort; in values they are LEB128.
  *
- * | database | key | value |
- * |---|---|---|
- * | `meta` | `10` | msgpack: format, environment |
- * | `shards` | `10`, shard (4) | name |
- * | `shards` | `11`, shard (4), incarnation (8) | clock, live cells, live bytes, two digest sums (8 + 8) |
- * | `cells` | `10`, shard (4), incarnation (8), first clock (8) | a chunk: (clock - first clock, length, content) ... |
- * | `index` | index key | (shard, incarnation, clock, length, content) ...; length 0: the content is in `cells` |
- * | `changes` | `10`, sequence (8) | count, then of each shard: shard, advanced ranges, dead ranges |
+ * The log, `lmdb/`, is the truth; the index, `index/`, is derived from it and lags behind.
+ *
+ * | file | database | key | value |
+ * |---|---|---|---|
+ * | log | `meta` | `10` | msgpack: format, environment |
+ * | log | `meta` | `11` | what is settled: sequence, bytes of the change rows up to it |
+ * | log | `shards` | `10`, shard (4) | name |
+ * | log | `shards` | `11`, shard (4), incarnation (8) | clock, live cells, live bytes, two digest sums (8 + 8), as settled |
+ * | log | `cells` | `10`, shard (4), incarnation (8), first clock (8) | a chunk: cells as their Yjs structs, ascending |
+ * | log | `dead` | key of a chunk | clocks in it that are dead, as settled: (clocks since the last run's end, length) ... |
+ * | log | `changes` | `10`, sequence (8) | count, then of each shard: shard, advanced ranges, dead ranges |
+ * | index | `meta` | `10` | msgpack: format, environment |
+ * | index | `meta` | `11` | sequence that the index covers |
+ * | index | `index` | index key | (shard, incarnation, clock, length, content) ...; length 0: the content is in `cells` |
+ *
+ * A change row holds what was committed since the one before it, up to its sequence. What is not settled yet stands in change rows and
+ * chunks only, and is replayed when the store is opened.
  */
 import { ByteReader, ByteWriter, crc32, decodeText, encodeText } from '../base/bytes.ts'
 import type { Dot } from '../model/cell.ts'
 import type { IncarnationSums } from '../model/shard-document.ts'
-import type { DotRange, PlacedContent } from '../model/update.ts'
+import { readStructs, type DotRange, type PlacedContent } from '../model/update.ts'
 import { ContextStoreError } from '../errors.ts'
 
-/** A chunk holds at most this many bytes of cells, unless one cell alone is larger: four LMDB pages less their header. */
-export const chunkBytesMax = 16_368
+/** A chunk holds at most this many bytes of cells, unless one cell alone is larger: four LMDB pages less header and checksum. */
+export const chunkBytesMax = 16_364
 /** Contents up to this size stand in the index, too: a look-up need not go to the chunk. */
 export const inlineBytesMax = 1024
 
 /** First bytes of keys. lmdb's ranges mistreat keys that begin with 0 to 4. */
 const plainKey = 0x10
-const incarnationKey = 0x11
+const secondKey = 0x11
+
+/** Above every key. */
+export const endOfRows = Uint8Array.of(0xff)
 
 export const metaKey = Uint8Array.of(plainKey)
+export const progressKey = Uint8Array.of(secondKey)
 
 export function shardKey(shard: number): Uint8Array {
   return key(plainKey, shard)
 }
 
 export function sumsKey(shard: number, incarnation: number): Uint8Array {
-  return key(incarnationKey, shard, incarnation)
+  return key(secondKey, shard, incarnation)
 }
 
 export function chunkKey(shard: number, incarnation: number, clock: number): Uint8Array {
@@ -41,26 +54,56 @@ export function chunkKey(shard: number, incarnation: number, clock: number): Uin
 }
 
 export function changeKey(sequence: number): Uint8Array {
-  const bytes = new DataView(new ArrayBuffer(9))
-  bytes.setUint8(0, plainKey)
-  bytes.setBigUint64(1, BigInt(sequence))
-  return new Uint8Array(bytes.buffer)
+  const bytes = Buffer.allocUnsafe(9)
+  bytes[0] = plainKey
+  putLarge(bytes, 1, sequence)
+  return bytes
+}
+
+/** Shard and incarnation that a key of `shards` or `cells` names. */
+export function placeOfKey(row: Uint8Array): { readonly shard: number; readonly incarnation: number } {
+  return { shard: readSmall(row, 1), incarnation: readLarge(row, 5) }
+}
+
+export function shardOfKey(row: Uint8Array): number {
+  return readSmall(row, 1)
 }
 
 export function firstClockOf(chunk: Uint8Array): number {
-  return Number(new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength).getBigUint64(13))
+  return readLarge(chunk, 13)
 }
 
 export function sequenceOf(changeRow: Uint8Array): number {
-  return Number(new DataView(changeRow.buffer, changeRow.byteOffset, changeRow.byteLength).getBigUint64(1))
+  return readLarge(changeRow, 1)
 }
 
-function key(first: number, shard: number, ...rest: number[]): Uint8Array {
-  const bytes = new DataView(new ArrayBuffer(5 + 8 * rest.length))
-  bytes.setUint8(0, first)
-  bytes.setUint32(1, shard)
-  rest.forEach((part, i) => bytes.setBigUint64(5 + 8 * i, BigInt(part)))
-  return new Uint8Array(bytes.buffer)
+function key(first: number, shard: number, incarnation?: number, clock?: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(clock === undefined ? (incarnation === undefined ? 5 : 13) : 21)
+  bytes[0] = first
+  bytes.writeUInt32BE(shard, 1)
+  if (incarnation !== undefined) putLarge(bytes, 5, incarnation)
+  if (clock !== undefined) putLarge(bytes, 13, clock)
+  return bytes
+}
+
+/** A safe integer in 8 bytes, without a bigint. */
+function putLarge(bytes: Buffer, position: number, value: number): void {
+  bytes.writeUInt32BE(Math.floor(value / 2 ** 32), position)
+  bytes.writeUInt32BE(value % 2 ** 32, position + 4)
+}
+
+function readLarge(bytes: Uint8Array, position: number): number {
+  return readSmall(bytes, position) * 2 ** 32 + readSmall(bytes, position + 4)
+}
+
+function readSmall(bytes: Uint8Array, position: number): number {
+  const [a, b, c, d] = [bytes[position], bytes[position + 1], bytes[position + 2], bytes[position + 3]] as [
+    number,
+    number,
+    number,
+    number,
+  ]
+  return a * 2 ** 24 + ((b << 16) | (c << 8) | d)
 }
 
 /** Puts the checksum in front. */
@@ -115,24 +158,61 @@ export function decodeSums(row: Uint8Array): { readonly clock: number; readonly 
   }
 }
 
-/** A chunk row from consecutive cells of one incarnation, the first at or above `first`. */
-export function encodeChunk(first: number, cells: readonly PlacedContent[]): Uint8Array {
-  const writer = new ByteWriter(1024)
-  for (const { clock, content } of cells) {
-    writer.integer(clock - first)
-    writer.sizedBytes(content)
+/** Room for the checksum, which `sealInPlace` writes, at the beginning of a row that is made in place. */
+export const sealBytes = 4
+
+/** Writes the checksum into the first bytes of a row that was made in place. */
+export function sealInPlace(row: Buffer): Buffer {
+  row.writeUInt32LE(crc32(row.subarray(sealBytes)), 0)
+  return row
+}
+
+/** The cells of a chunk row, ascending. Contents are views. Throws `DIRECTORY_DAMAGED`. */
+export function decodeChunk(row: Uint8Array): PlacedContent[] {
+  return readStructs(openRow(row, 'cells'))
+}
+
+/** Ascending clocks of a chunk as runs. */
+export function encodeDead(first: number, clocks: readonly number[]): Uint8Array {
+  const writer = new ByteWriter(16 + clocks.length * 2)
+  let end = first
+  for (let i = 0; i < clocks.length;) {
+    const from = clocks[i] as number
+    let to = from
+    while (i < clocks.length && clocks[i] === to) {
+      to++
+      i++
+    }
+    writer.integer(from - end)
+    writer.integer(to - from)
+    end = to
   }
   return sealRow(writer.finish())
 }
 
-export function decodeChunk(first: number, row: Uint8Array): PlacedContent[] {
-  const reader = new ByteReader(openRow(row, 'cells'))
-  const cells: PlacedContent[] = []
+export function decodeDead(first: number, row: Uint8Array): Set<number> {
+  const reader = new ByteReader(openRow(row, 'dead'))
+  const clocks = new Set<number>()
+  let clock = first
   while (reader.remaining > 0) {
-    const clock = first + reader.integer()
-    cells.push({ clock, content: reader.sizedBytes() })
+    clock += reader.integer()
+    for (let length = reader.integer(); length > 0; length--) clocks.add(clock++)
   }
-  return cells
+  return clocks
+}
+
+/** Plain integers as a row. */
+export function encodeNumbers(...numbers: number[]): Uint8Array {
+  const writer = new ByteWriter(32)
+  for (const number of numbers) writer.integer(number)
+  return sealRow(writer.finish())
+}
+
+export function decodeNumbers(row: Uint8Array): number[] {
+  const reader = new ByteReader(openRow(row, 'meta'))
+  const numbers: number[] = []
+  while (reader.remaining > 0) numbers.push(reader.integer())
+  return numbers
 }
 
 /** A cell as the index knows it; `content` is `undefined` where it must be fetched from `cells`. */
@@ -169,36 +249,61 @@ export function decodeIndexRow(row: Uint8Array): IndexedCell[] {
 export interface ChangedShard {
   readonly shard: number
   readonly advanced: readonly DotRange[]
+  /** Merged: ascending within an incarnation. */
   readonly dead: readonly DotRange[]
 }
 
+/** Cost: a few bytes a dead run, whatever the length of incarnation ids. */
 export function encodeChangeRow(changed: readonly ChangedShard[]): Uint8Array {
   const writer = new ByteWriter(128)
   writer.integer(changed.length)
   for (const { shard, advanced, dead } of changed) {
     writer.integer(shard)
-    for (const ranges of [advanced, dead]) {
-      writer.integer(ranges.length)
-      for (const { incarnation, from, to } of ranges) {
-        writer.integer(incarnation)
-        writer.integer(from)
-        writer.integer(to - from)
-      }
-    }
+    writeRanges(writer, advanced)
+    writeRanges(writer, dead)
   }
   return sealRow(writer.finish())
 }
 
+/** Ranges of one incarnation together: the incarnation once, then each as (clocks since the last one's end, length). */
+function writeRanges(writer: ByteWriter, ranges: readonly DotRange[]): void {
+  const starts = ranges.flatMap(({ incarnation }, i) =>
+    i === 0 || ranges[i - 1]?.incarnation !== incarnation ? [i] : [],
+  )
+  writer.integer(starts.length)
+  for (const [group, start] of starts.entries()) {
+    const end = starts[group + 1] ?? ranges.length
+    writer.integer((ranges[start] as DotRange).incarnation)
+    writer.integer(end - start)
+    let reached = 0
+    for (let i = start; i < end; i++) {
+      const { from, to } = ranges[i] as DotRange
+      writer.integer(from - reached)
+      writer.integer(to - from)
+      reached = to
+    }
+  }
+}
+
+function readRanges(reader: ByteReader): DotRange[] {
+  const ranges: DotRange[] = []
+  for (let groups = reader.integer(); groups > 0; groups--) {
+    const incarnation = reader.integer()
+    let reached = 0
+    for (let count = reader.integer(); count > 0; count--) {
+      const from = reached + reader.integer()
+      reached = from + reader.integer()
+      ranges.push({ incarnation, from, to: reached })
+    }
+  }
+  return ranges
+}
+
 export function decodeChangeRow(row: Uint8Array): ChangedShard[] {
   const reader = new ByteReader(openRow(row, 'changes'))
-  const ranges = (): DotRange[] =>
-    Array.from({ length: reader.integer() }, () => {
-      const [incarnation, from] = [reader.integer(), reader.integer()]
-      return { incarnation, from, to: from + reader.integer() }
-    })
   return Array.from({ length: reader.integer() }, () => ({
     shard: reader.integer(),
-    advanced: ranges(),
-    dead: ranges(),
+    advanced: readRanges(reader),
+    dead: readRanges(reader),
   }))
 }

@@ -2,37 +2,53 @@
  * Storage in LMDB, on the node's own disk. Opening is in `open-directory.ts`, lmdb itself in `lmdb.ts`, rows are described
  * in `lmdb-rows.ts`.
  *
- * A commit is visible at once in `Pending`; once per event-loop turn what is pending is frozen and written as one LMDB transaction (cells,
- * index, sums and one change row together, so a crash leaves a prefix of history), while the next turn's changes gather. Any number of
- * commits share one disk flush.
+ * Log first. A commit goes into the active overlay and is visible. Once per event-loop turn what was committed since is appended to the log as one
+ * transaction, new cells in chunks and one change row; any number of commits share its flush, and `flush` resolves with it. An overlay that is
+ * full is frozen, a new one takes its place, and the frozen one is written to the index in large sorted slices, off the path of the
+ * writers; then it is settled in the log, and dropped.
  *
- * Invariants: reads see active, then frozen, then LMDB; at most one batch is on its way; what failed to be written is joined back and retried.
- * LMDB writes in a thread of its own: while a batch is frozen, LMDB may show it already. Reads take it from the frozen batch alone.
+ * Invariants:
+ * - Reads see active, then frozen, then index; cells by dot: active, then frozen, then chunks.
+ * - The index never holds what the log has not on disk: an overlay is indexed after its last turn was flushed. The two are separate files, and a power cut
+ *   may take either back to its own last flush.
+ * - The log is settled up to a sequence only after the index covers it on disk. What is not settled is replayed at opening, onto an index that may
+ *   hold all of it, some of it, or nothing.
+ * - One log transaction at a time is on its way. What failed to be written stays in its overlay and is tried again.
  *
- * Two traps, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done
- * before; and the promise of a write resolves when it is visible, not durable, which `flushed` tells.
+ * A trap, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done before.
  */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { compareBytes } from '../base/bytes.ts'
+import { compareBytes, equalBytes } from '../base/bytes.ts'
 import type { Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import { ShardSummary, type Change, type LiveCell, type ShardView } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
-import type { CellList } from './cell-index.ts'
+import { AbsenceFilter } from './absence-filter.ts'
+import type { Failpoint } from './failpoints.ts'
+import { environmentFolders } from './directory.ts'
+import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
+import { chunkBytesMax, decodeNumbers, encodeNumbers, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
-import { metaKey } from './lmdb-rows.ts'
 import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
-import { Pending } from './pending.ts'
+import { hashKey, Overlay, type OverlaidKey } from './overlay.ts'
+import { RecentLookups } from './recent-lookups.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
-import { StoredShards, type Tables, type Write } from './stored-shards.ts'
+import { StoredIndex, type IndexedKey } from './stored-index.ts'
+import { StoredLog, Turn, type SettledSums } from './stored-log.ts'
+import type { Write } from './tables.ts'
 
 const retryMs = 1_000
 
-interface Databases extends Tables<LmdbTable> {
-  readonly meta: LmdbTable
+export interface LmdbStorageOptions extends OpenDirectoryOptions {
+  /** Size at which what is in memory is indexed, in bytes. @default 24 MiB */
+  readonly overlayBytesMax?: number
+  /** With more than this in memory that is not indexed, writes are refused, in bytes. @default 256 MiB */
+  readonly pendingBytesMax?: number
+  /** For tests: called at each point at which a process may die. */
+  readonly failpoint?: (point: Failpoint) => void
 }
 
 /** Somebody who awaits durability up to a sequence. */
@@ -44,53 +60,134 @@ interface Waiter {
 
 /**
  * Opens the storage of a directory, or makes it. Throws `DIRECTORY_NETWORK`, `DIRECTORY_OWNED`, `DIRECTORY_DAMAGED`,
- * `FORMAT_NEWER`, `NOT_DURABLE`.
+ * `FORMAT_NEWER`, `NOT_DURABLE`. Cost: that of opening LMDB, and of replaying what was not settled when the last process ended without closing.
  */
-export function openLmdbStorage(options: OpenDirectoryOptions): Promise<Storage> {
-  return openDirectory(options, (opened) => new LmdbStorage(opened, options))
+export function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
+  return openDirectory(options, async (opened) => {
+    const storage = new LmdbStorage(opened, options)
+    await storage.recover()
+    return storage
+  })
 }
 
 class LmdbStorage implements Storage {
   readonly environment: string
-  readonly #root: LmdbEnvironment
-  readonly #rows: Databases
   readonly #opened: OpenDirectory
-  readonly #options: OpenDirectoryOptions
-  readonly #inode: bigint | undefined
+  readonly #options: LmdbStorageOptions
+  readonly #inodes: readonly (bigint | undefined)[]
+  readonly #logRoot: LmdbEnvironment
+  readonly #indexRoot: LmdbEnvironment
+  readonly #logMeta: LmdbTable
+  readonly #indexMeta: LmdbTable
+  readonly #indexRows: LmdbTable
+  readonly #log: StoredLog<LmdbTable>
+  readonly #index: StoredIndex<LmdbTable>
+  readonly #overlayBytesMax: number
+  readonly #pendingBytesMax: number
   readonly #summaries = new Map<ShardName, ShardSummary>()
-  readonly #stored: StoredShards<LmdbTable>
-  #active = new Pending()
-  #frozen: Pending | undefined
+  /** Keys in the index, as far as it has been made; `undefined` where an index was found that nobody has read through. */
+  #indexed: AbsenceFilter | undefined
+  readonly #recent = new RecentLookups()
+  #active = new Overlay()
+  #frozen: Overlay | undefined
+  /** What its settling needs of the moment when it was frozen. */
+  #frozenAt: { readonly sequence: number; readonly sums: readonly SettledSums[] } = { sequence: 0, sums: [] }
+  #turn = new Turn()
   #sequence = 0
   #durable = 0
-  #problem: string | undefined
+  /** The turn that is being written. */
+  #onItsWay: Turn | undefined
   #scheduled = false
+  #problem: string | undefined
+  #indexProblem: string | undefined
   /** Set between a failure and the next try. */
   #retry: Timer | undefined
+  #indexing: Promise<void> | undefined
+  /** A transaction has failed: lmdb then waits for ever when it is closed. */
+  #hasFailed = false
+  /** A row of the index is damaged: nothing more is indexed. */
+  #isDamaged = false
   #isClosed = false
   #waiting: Waiter[] = []
 
-  constructor(opened: OpenDirectory, options: OpenDirectoryOptions) {
+  constructor(opened: OpenDirectory, options: LmdbStorageOptions) {
     this.environment = opened.environment
     this.#opened = opened
     this.#options = options
-    this.#root = opened.environments.lmdb
-    const rows = (name: string) => openTable(this.#root, name)
-    this.#rows = {
-      meta: rows('meta'),
-      shards: rows('shards'),
-      cells: rows('cells'),
-      index: rows('index'),
-      changes: rows('changes'),
-    }
-    this.#inode = inodeOf(options.directory)
-    this.#stored = new StoredShards(this.#rows)
-    this.#stored.load((shard) => this.#summary(shard))
-    this.#sequence = this.#durable = this.#stored.lastSequence
+    this.#overlayBytesMax = options.overlayBytesMax ?? overlayBytesMax
+    this.#pendingBytesMax = options.pendingBytesMax ?? pendingBytesMax
+    this.#logRoot = opened.environments.lmdb
+    this.#indexRoot = opened.environments.index
+    const table = (name: string) => openTable(this.#logRoot, name)
+    this.#logMeta = table('meta')
+    this.#indexMeta = openTable(this.#indexRoot, 'meta')
+    this.#indexRows = openTable(this.#indexRoot, 'index')
+    this.#inodes = this.#currentInodes()
+    this.#log = new StoredLog({
+      meta: this.#logMeta,
+      shards: table('shards'),
+      cells: table('cells'),
+      dead: table('dead'),
+      changes: table('changes'),
+    })
+    this.#index = new StoredIndex(this.#indexRows, this.#log.numbers, (shard, incarnation, clock) =>
+      this.#log.content(shard, incarnation, clock),
+    )
   }
 
+  // --- Opening
+
+  /** Loads what is settled, makes the index anew where it is not the log's or does not reach as far, and replays the rest. */
+  async recover(): Promise<void> {
+    this.#log.load((shard) => this.#summary(shard))
+    const reach = this.#indexReach()
+    if (reach === undefined || reach < this.#log.settled || reach > this.#log.newest)
+      await this.#rebuildIndex()
+    else if (reach === 0) this.#indexed = new AbsenceFilter()
+    this.#sequence = this.#log.settled
+    for (const { sequence, changes } of this.#log.unsettled()) {
+      this.#follow(changes)
+      this.#sequence = sequence
+    }
+    this.#active.writtenUpTo(this.#active.cellCount)
+    this.#durable = this.#sequence
+  }
+
+  /** Up to which sequence the index covers this log; `undefined` where it is another's, new, or was found damaged. */
+  #indexReach(): number | undefined {
+    const [identity, progress] = [this.#indexMeta.getBinary(metaKey), this.#indexMeta.getBinary(progressKey)]
+    if (identity === undefined || progress === undefined) return undefined
+    return equalBytes(identity, encodeMeta(this.environment)) ? decodeNumbers(progress)[0] : undefined
+  }
+
+  /** What the log was settled with, and all cells since: the replay that follows takes away what died in between. */
+  async #rebuildIndex(): Promise<void> {
+    this.#indexed = new AbsenceFilter()
+    if (this.#log.newest > 0) this.#options.log.warn('the index does not fit the log and is made anew')
+    await this.#indexRows.clearAsync()
+    const identity = { rows: this.#indexMeta, key: metaKey, value: encodeMeta(this.environment) }
+    await this.#transact(this.#indexRoot, [identity])
+    let overlay = new Overlay()
+    for (const { shard, ...cell } of this.#log.allCells()) {
+      const { incarnation, clock } = cell
+      overlay.add(
+        { shard, advanced: [{ incarnation, from: clock, to: clock + 1 }], born: [cell], died: [] },
+        unknown,
+        () => false,
+      )
+      if (overlay.bytes < this.#overlayBytesMax) continue
+      await this.#writeIndex(overlay)
+      overlay = new Overlay()
+    }
+    await this.#writeIndex(overlay)
+    await this.#cover(this.#log.settled)
+  }
+
+  // --- Reading
+
   get health(): StorageHealth {
-    return { writable: this.#problem === undefined, problem: this.#problem }
+    const problem = this.#problem ?? this.#indexProblem
+    return { writable: problem === undefined, problem }
   }
 
   shards(): ReadonlyMap<ShardName, ShardSummary> {
@@ -99,35 +196,100 @@ class LmdbStorage implements Storage {
 
   view(shard: ShardName): ShardView {
     const clocks: Clocks = this.#summaries.get(shard)?.clocks ?? new Map<number, number>()
-    return { clocks, live: (incarnation, from, to) => this.#live(shard, incarnation, from, to) }
+    return {
+      clocks,
+      live: (incarnation, from, to) => this.#whileOpen(this.#live(shard, incarnation, from, to)),
+    }
   }
 
   *#live(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
-    const [frozen, active] = [this.#frozen?.shards.get(shard), this.#active.shards.get(shard)]
-    const frozenFrom = frozen?.advanced.get(incarnation)?.from ?? to
-    const stored = this.#stored.live(shard, incarnation, from, Math.min(to, frozenFrom))
-    for (const cell of this.#whileOpen(stored)) {
-      if (!frozen?.isDead(cell) && !active?.isDead(cell)) yield cell
+    const [frozen, active] = [this.#frozen, this.#active]
+    const [below, above] = [frozen?.strand(shard, incarnation), active.strand(shard, incarnation)]
+    const stored = Math.min(to, below?.from ?? to, above?.from ?? to)
+    if (from < stored) {
+      for (const cell of this.#log.live(shard, incarnation, from, stored))
+        if (below?.dead.has(cell.clock) !== true && above?.dead.has(cell.clock) !== true) yield cell
     }
-    for (const cell of frozen?.born.range(incarnation, from, to) ?? []) if (!active?.isDead(cell)) yield cell
-    yield* active?.born.range(incarnation, from, to) ?? []
+    for (const cell of frozen?.live(shard, incarnation, from, to) ?? [])
+      if (above?.dead.has(cell.clock) !== true) yield cell
+    yield* active.live(shard, incarnation, from, to)
   }
 
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
-    return this.#active.lists.get(indexKey) ?? this.#below(indexKey)
+    const above = this.#active.get(indexKey)
+    if (above?.isComplete === true) return above.cells
+    return standingAbove(above, this.#active, this.#below(indexKey))
   }
 
+  /** What lies below the active overlay. Remembered for a moment: who writes a key looks it up first. */
   #below(indexKey: Uint8Array): readonly PlacedCell[] {
-    return this.#frozen?.lists.get(indexKey) ?? this.#stored.cells(indexKey)
+    const hash = hashKey(indexKey)
+    const recent = this.#recent.get(hash, indexKey)
+    if (recent !== undefined) return recent
+    const above = this.#frozen?.get(indexKey)
+    if (above?.isComplete === true) return above.cells
+    if (above === undefined && this.#indexed?.isAbsent(hash) === true) return []
+    const stored = this.#storedCells(indexKey)
+    const cells = this.#frozen === undefined ? stored : standingAbove(above, this.#frozen, stored)
+    this.#recent.set(hash, indexKey, cells)
+    return cells
   }
 
-  *scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
-    const stored = this.#whileOpen(this.#stored.scan(start, end))
-    const frozen = this.#frozen?.lists.range(start, end) ?? []
-    const active = this.#active.lists.range(start, end)
-    for (const { indexKey, cells } of overlaid(active, overlaid(frozen, stored))) {
-      if (cells.length > 0) yield { indexKey, cells }
+  #storedCells(indexKey: Uint8Array): readonly PlacedCell[] {
+    try {
+      return this.#index.cells(indexKey)
+    } catch (error) {
+      throw this.#foundDamaged(error)
     }
+  }
+
+  *#storedRange(start: Uint8Array, end: Uint8Array): Iterable<IndexedKey> {
+    try {
+      yield* this.#index.range(start, end)
+    } catch (error) {
+      throw this.#foundDamaged(error)
+    }
+  }
+
+  /** The index is derived: where a row of it is damaged, the next opening makes it anew. */
+  #foundDamaged(cause: unknown): unknown {
+    if (!isDamage(cause) || this.#isDamaged) return cause
+    this.#isDamaged = true
+    this.#indexProblem = `the index is damaged: ${reasonOf(cause)} It is made anew when the store is opened again.`
+    const forget = [{ rows: this.#indexMeta, key: progressKey, value: undefined }]
+    void this.#tryToTransact(forget)
+    return cause
+  }
+
+  async #tryToTransact(writes: readonly Write<LmdbTable>[]): Promise<void> {
+    try {
+      await this.#transact(this.#indexRoot, writes)
+    } catch (error) {
+      this.#options.log.warn(reasonOf(error))
+    }
+  }
+
+  /** As far as it costs nothing to know. */
+  readonly #knownBelow = (indexKey: Uint8Array): readonly PlacedCell[] | undefined => {
+    const recent = this.#recent.get(hashKey(indexKey), indexKey)
+    return recent ?? (this.#isAbsentBelow(indexKey) ? [] : undefined)
+  }
+
+  readonly #isAbsentBelow = (indexKey: Uint8Array): boolean => {
+    if (this.#indexed?.isAbsent(hashKey(indexKey)) !== true) {
+      return this.#recent.get(hashKey(indexKey), indexKey)?.length === 0
+    }
+    return this.#frozen?.get(indexKey) === undefined
+  }
+
+  scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
+    return this.#whileOpen(this.#scan(start, end))
+  }
+
+  *#scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
+    const stored = this.#storedRange(start, end)
+    const below = this.#frozen === undefined ? stored : overlaid(this.#frozen, start, end, stored)
+    for (const entry of overlaid(this.#active, start, end, below)) if (entry.cells.length > 0) yield entry
   }
 
   /** lmdb crashes the process where an iterator that somebody kept is asked for more after closing. */
@@ -140,56 +302,84 @@ class LmdbStorage implements Storage {
         yield next.value
       }
     } finally {
-      iterator.return?.()
+      if (!this.#isClosed) iterator.return?.()
     }
     throw new ContextStoreError('STORE_CLOSED', 'The storage is closed.', 'Open it again.')
   }
 
-  commit(changes: readonly Change[]): void {
-    if (changes.length === 0) return
-    this.#active.add(this.#sequence + 1, changes, (indexKey) => this.#below(indexKey))
-    this.#sequence++
-    for (const change of changes) this.#summary(change.shard).apply(change)
-    this.#schedule()
+  feed(after: number): Iterable<FeedEntry> {
+    return this.#whileOpen(this.#feed(after))
   }
 
-  flush(): Promise<void> {
-    if (this.#durable >= this.#sequence) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ until: this.#sequence, resolve, reject })
-      this.#stopRetrying()
-      this.#schedule()
-    })
-  }
-
-  *feed(after: number): Iterable<FeedEntry> {
-    yield* this.#whileOpen(this.#stored.feed(after, this.#frozen?.feed[0]?.sequence))
-    for (const pending of [this.#frozen, this.#active]) {
-      for (const { sequence, changes } of pending?.feed ?? []) {
-        if (sequence > after) yield { sequence, shards: changes.map(({ shard }) => shard) }
-      }
+  *#feed(after: number): Iterable<FeedEntry> {
+    let told = after
+    for (const entry of this.#log.feed(after)) {
+      yield entry
+      told = entry.sequence
+    }
+    for (const turn of [this.#onItsWay, this.#turn]) {
+      if (turn !== undefined && turn.sequence > told)
+        yield { sequence: turn.sequence, shards: [...turn.shards.keys()] }
     }
   }
 
-  async close(): Promise<void> {
-    await this.flush().catch((error: unknown) => {
-      this.#options.log.warn('the store was closed with changes that could not be written', {
-        error: String(error),
-      })
-    })
-    this.#isClosed = true
-    this.#stopRetrying()
-    await this.#opened.close({ isSound: this.#problem === undefined })
+  // --- Committing
+
+  commit(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    this.#checkRoom()
+    this.#follow(changes)
+    this.#turn.add(++this.#sequence, changes)
+    this.#schedule()
+  }
+
+  #follow(changes: readonly Change[]): void {
+    for (const change of changes) {
+      this.#summary(change.shard).apply(change)
+      this.#active.add(change, this.#knownBelow, this.#isAbsentBelow)
+    }
+  }
+
+  #checkRoom(): void {
+    const pending = this.#active.bytes + (this.#frozen?.bytes ?? 0)
+    if (pending < this.#pendingBytesMax) return
+    throw new ContextStoreError(
+      'STORE_FULL',
+      `${Math.floor(pending / 2 ** 20)} MiB wait in memory to be written${this.health.problem === undefined ? '' : `: ${this.health.problem}`}.`,
+      'Await `flush` between writes; where the disk is full, free space.',
+    )
+  }
+
+  #summary(shard: ShardName): ShardSummary {
+    let summary = this.#summaries.get(shard)
+    if (summary === undefined) this.#summaries.set(shard, (summary = new ShardSummary()))
+    return summary
+  }
+
+  // --- Writing the log
+
+  flush(): Promise<void> {
+    if (this.#durable >= this.#sequence) return this.#roomForMore()
+    return new Promise<void>((resolve, reject) => {
+      this.#waiting.push({ until: this.#sequence, resolve, reject })
+      this.#stopRetrying()
+      this.#schedule()
+    }).then(() => this.#roomForMore())
+  }
+
+  /** Back-pressure: with two overlays full, who awaits durability also awaits that one is indexed. */
+  async #roomForMore(): Promise<void> {
+    while (this.#active.bytes > this.#overlayBytesMax && this.#indexing !== undefined) await this.#indexing
   }
 
   /** Something is to be written, or what was written is to be flushed again after a failure. */
   #isBehind(): boolean {
-    return !this.#active.isEmpty || (this.#problem !== undefined && this.#durable < this.#sequence)
+    return !this.#turn.isEmpty || (this.#problem !== undefined && this.#durable < this.#sequence)
   }
 
   #schedule(): void {
-    if (this.#isClosed || this.#scheduled || this.#retry !== undefined) return
-    if (this.#frozen !== undefined || !this.#isBehind()) return
+    if (this.#isClosed || this.#scheduled || this.#onItsWay !== undefined || this.#retry !== undefined) return
+    if (!this.#isBehind()) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
@@ -203,41 +393,73 @@ class LmdbStorage implements Storage {
     this.#retry = undefined
   }
 
-  /** Writes what is pending as one batch. Never rejects. */
+  /** Appends what was committed since the last turn. Never rejects. */
   async #write(): Promise<void> {
-    if (this.#frozen !== undefined || !this.#isBehind()) return
-    const batch = this.#active
-    this.#frozen = batch
-    this.#active = new Pending()
+    if (this.#onItsWay !== undefined || !this.#isBehind()) return
+    if (this.#active.bytes >= this.#overlayBytesMax) this.#freeze()
+    const turn = this.#turn
     const reached = this.#sequence
+    this.#onItsWay = turn
+    this.#turn = new Turn()
     try {
-      const writes = batch.isEmpty
-        ? [this.#metaWrite()]
-        : this.#stored.writesOf(batch, (shard) => this.#summary(shard))
-      const written = this.#root.batch(() => {
-        for (const { rows, key, value } of writes) {
-          if (value === undefined) rows.remove(key as never).catch(ignore)
-          else rows.put(key as never, value).catch(ignore)
-        }
-      })
-      // A turn later lmdb makes a promise of its own for the transaction. If that is rejected and nobody listens, the process ends.
-      setImmediate(() => void this.#root.committed.then(ignore, ignore))
-      await written
-      this.#stored.written(batch)
-      const flushed = this.#root.flushed
-      this.#frozen = undefined
-      this.#schedule()
-      await flushed
+      await this.#append(turn)
       this.#checkInPlace()
+      this.#failpoint('after-log')
+      this.#onItsWay = undefined
       this.#succeeded(reached)
+      this.#schedule()
     } catch (error) {
-      this.#failed(batch, error)
+      this.#failed(turn, error)
     }
   }
 
-  /** Who removes the directory takes the name from LMDB's file, which goes on taking writes: they would be gone with the process. */
+  /** Resolves when the turn is durable in the log. */
+  async #append(turn: Turn): Promise<void> {
+    const overlays = [this.#frozen, this.#active].filter((overlay) => overlay !== undefined)
+    const counts = overlays.map((overlay) => overlay.cellCount)
+    const runs = overlays.flatMap((overlay) => overlay.unwritten(chunkBytesMax))
+    const writes = turn.isEmpty ? [this.#metaWrite()] : this.#log.writesOf(turn, runs)
+    this.#failpoint('before-log')
+    const written = this.#transact(this.#logRoot, writes)
+    // The disk is at work, this thread need not be idle.
+    setImmediate(() => {
+      for (const shard of turn.shards.keys()) this.#summary(shard).hash()
+    })
+    await written
+    if (!turn.isEmpty) this.#log.written(turn, runs, writes)
+    for (const [i, overlay] of overlays.entries()) overlay.writtenUpTo(counts[i] as number)
+  }
+
+  /** Writes as one transaction. Resolves when it is durable. */
+  async #transact(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): Promise<void> {
+    const written = environment.batch(() => {
+      for (const { rows, key, value } of writes) {
+        if (value === undefined) void rows.remove(key)
+        else void rows.put(key, value)
+      }
+    })
+    // A turn later lmdb makes a promise of its own for the transaction. If that is rejected and nobody listens, the process ends.
+    setImmediate(() => void environment.committed.then(ignore, ignore))
+    try {
+      await written
+    } catch (error) {
+      this.#hasFailed = true
+      throw error
+    }
+  }
+
+  /** Who removes the directory takes the name from LMDB's files, which go on taking writes: they would be gone with the process. */
   #checkInPlace(): void {
-    if (inodeOf(this.#options.directory) !== this.#inode) throw new Error('the data file was removed')
+    const now = this.#currentInodes()
+    if (now.some((inode, i) => inode !== this.#inodes[i])) throw new Error('a data file was removed')
+  }
+
+  #currentInodes(): (bigint | undefined)[] {
+    return environmentFolders.map(
+      (folder) =>
+        statSync(join(this.#options.directory, folder, dataFileName), { bigint: true, throwIfNoEntry: false })
+          ?.ino,
+    )
   }
 
   #succeeded(reached: number): void {
@@ -246,19 +468,17 @@ class LmdbStorage implements Storage {
     const waiting = this.#waiting
     this.#waiting = waiting.filter((waiter) => waiter.until > this.#durable)
     for (const waiter of waiting) if (waiter.until <= this.#durable) waiter.resolve()
+    this.#startIndexing()
   }
 
-  /** What could not be written goes back below what came since, and is tried again. */
-  #failed(batch: Pending, error: unknown): void {
-    // lmdb rejects with an error that carries a promise, which itself rejects: unhandled, it would end the process.
-    const commitError: unknown = (error as { commitError?: unknown } | null)?.commitError
-    if (commitError instanceof Promise) commitError.catch(ignore)
-    this.#problem = `changes cannot be written: ${error instanceof Error ? error.message : String(error)}`
+  /** What could not be written is joined with what came since, and tried again. */
+  #failed(turn: Turn, error: unknown): void {
+    this.#problem = `changes cannot be written: ${reasonOf(error)}`
     this.#options.log.warn(this.#problem)
-    if (this.#frozen === batch) {
-      batch.join(this.#active)
-      this.#frozen = undefined
-      this.#active = batch
+    if (this.#onItsWay === turn) {
+      turn.join(this.#turn)
+      this.#turn = turn
+      this.#onItsWay = undefined
     }
     const waiting = this.#waiting
     this.#waiting = []
@@ -269,47 +489,191 @@ class LmdbStorage implements Storage {
       { cause: error },
     )
     for (const waiter of waiting) waiter.reject(problem)
+    this.#retryLater()
+  }
+
+  #retryLater(): void {
     if (this.#isClosed) return
     this.#retry ??= this.#options.time.after(retryMs, () => {
       this.#retry = undefined
       this.#schedule()
+      this.#startIndexing()
     })
   }
 
-  /** Makes an empty batch a transaction: after a failed flush there may be nothing else to write. */
+  /** Makes an empty turn a transaction: after a failed flush there may be nothing else to write. */
   #metaWrite(): Write<LmdbTable> {
-    return { rows: this.#rows.meta, key: metaKey, value: encodeMeta(this.environment) }
+    return { rows: this.#logMeta, key: metaKey, value: encodeMeta(this.environment) }
   }
 
-  #summary(shard: ShardName): ShardSummary {
-    let summary = this.#summaries.get(shard)
-    if (summary === undefined) this.#summaries.set(shard, (summary = new ShardSummary()))
-    return summary
+  // --- Indexing
+
+  /** The active overlay is full: it is closed, and indexed once all of it is durable in the log. */
+  #freeze(): void {
+    if (this.#frozen !== undefined) return
+    const sums = this.#active.strands.map((strand): SettledSums => {
+      const summary = this.#summary(strand.shard)
+      const clock = summary.clocks.get(strand.incarnation) ?? 0
+      return { strand, clock, sums: summary.sums(strand.incarnation) }
+    })
+    this.#frozen = this.#active
+    this.#frozenAt = { sequence: this.#sequence, sums }
+    this.#active = new Overlay()
+    this.#recent.clear()
+  }
+
+  #startIndexing(): void {
+    const frozen = this.#frozen
+    if (frozen === undefined || this.#indexing !== undefined || this.#retry !== undefined) return
+    if (this.#isClosed || this.#isDamaged) return
+    if (this.#durable < this.#frozenAt.sequence) return
+    this.#indexing = this.#indexFrozen(frozen)
+      .then(() => {
+        this.#indexProblem = undefined
+      })
+      .catch((error: unknown) => {
+        if (isDamage(error)) return void this.#foundDamaged(error)
+        this.#indexProblem = `the index cannot be written: ${reasonOf(error)}`
+        this.#options.log.warn(this.#indexProblem)
+        this.#retryLater()
+      })
+      .finally(() => {
+        this.#indexing = undefined
+      })
+  }
+
+  async #indexFrozen(frozen: Overlay): Promise<void> {
+    const { sequence, sums } = this.#frozenAt
+    this.#failpoint('before-index')
+    await this.#writeIndex(frozen)
+    await this.#cover(sequence)
+    this.#failpoint('after-index')
+    const settling = this.#log.settling(frozen, sums, sequence)
+    let step = settling.next()
+    for (; step.done !== true; step = settling.next()) await pause()
+    this.#failpoint('before-trim')
+    await this.#transact(this.#logRoot, step.value.writes)
+    this.#log.settledTo(step.value)
+    this.#frozen = undefined
+    this.#recent.clear()
+    this.#failpoint('after-trim')
+  }
+
+  /** In slices, in key order: the event loop runs between them. */
+  async #writeIndex(overlay: Overlay): Promise<void> {
+    while (overlay.sortPiece()) await pause()
+    const hides = (cell: PlacedCell): boolean => overlay.hides(cell)
+    let writes: Write<LmdbTable>[] = []
+    for (const keys of overlay.slices(indexSliceKeys)) {
+      for (const key of keys) {
+        writes.push(this.#index.write(key, hides))
+        this.#indexed?.add(hashKey(key.indexKey))
+      }
+      await pause()
+      if (writes.length < indexTransactionKeys) continue
+      await this.#transact(this.#indexRoot, writes)
+      this.#failpoint('within-index')
+      writes = []
+    }
+    await this.#transact(this.#indexRoot, writes)
+  }
+
+  /** Says, durably, how far the index reaches. */
+  async #cover(sequence: number): Promise<void> {
+    const value = encodeNumbers(sequence)
+    await this.#transact(this.#indexRoot, [{ rows: this.#indexMeta, key: progressKey, value }])
+  }
+
+  // --- Closing
+
+  async close(): Promise<void> {
+    await this.flush().catch((error: unknown) => {
+      this.#options.log.warn('the store was closed with changes that could not be written', {
+        error: String(error),
+      })
+    })
+    if (this.#problem === undefined) await this.#indexAll()
+    this.#isClosed = true
+    this.#stopRetrying()
+    await this.#opened.close({ isSound: !this.#hasFailed })
+  }
+
+  /** So that the next opening has nothing to replay. */
+  async #indexAll(): Promise<void> {
+    await this.#indexing
+    if (this.#frozen === undefined && !this.#active.isEmpty) this.#freeze()
+    this.#startIndexing()
+    await this.#indexing
+    if (this.#indexProblem === undefined && !this.#active.isEmpty && this.#active.isWritten) {
+      this.#freeze()
+      this.#startIndexing()
+      await this.#indexing
+    }
+  }
+
+  #failpoint(point: Failpoint): void {
+    this.#options.failpoint?.(point)
   }
 }
 
-function inodeOf(directory: string): bigint | undefined {
-  return statSync(dataFileOf(directory), { bigint: true, throwIfNoEntry: false })?.ino
+/** What an overlay and what lies below it say of a key, together. */
+function standingAbove(
+  above: OverlaidKey | undefined,
+  overlay: Overlay,
+  below: readonly PlacedCell[],
+): readonly PlacedCell[] {
+  if (overlay.isEmpty || (below.length === 0 && above === undefined)) return below
+  const standing = below.filter((cell) => !overlay.hides(cell))
+  return above === undefined ? standing : [...standing, ...above.cells]
 }
 
-function dataFileOf(directory: string): string {
-  return join(directory, 'lmdb', dataFileName)
-}
-
-/** Lists of both in order; of equal keys the upper one counts. */
-function* overlaid(upper: Iterable<CellList>, lower: Iterable<CellList>): Iterable<CellList> {
-  const uppers = upper[Symbol.iterator]()
+/** Keys of an overlay and of what lies below it, in order. */
+function* overlaid(
+  overlay: Overlay,
+  start: Uint8Array,
+  end: Uint8Array,
+  below: Iterable<IndexedKey>,
+): Iterable<IndexedKey> {
+  if (overlay.isEmpty) return yield* below
+  const uppers = overlay.range(start, end)[Symbol.iterator]()
   let above = uppers.next()
-  for (const below of lower) {
-    let order = above.done ? 1 : compareBytes(above.value.indexKey, below.indexKey)
+  for (const entry of below) {
+    let order = above.done ? 1 : compareBytes(above.value.indexKey, entry.indexKey)
     while (!above.done && order < 0) {
       yield above.value
       above = uppers.next()
-      order = above.done ? 1 : compareBytes(above.value.indexKey, below.indexKey)
+      order = above.done ? 1 : compareBytes(above.value.indexKey, entry.indexKey)
     }
-    if (above.done || order > 0) yield below
+    if (above.done || order > 0) {
+      yield { indexKey: entry.indexKey, cells: standingAbove(undefined, overlay, entry.cells) }
+      continue
+    }
+    const { isComplete, cells } = above.value
+    const merged = isComplete ? cells : standingAbove(above.value, overlay, entry.cells)
+    yield { indexKey: entry.indexKey, cells: merged }
+    above = uppers.next()
   }
   for (; !above.done; above = uppers.next()) yield above.value
+}
+
+/** lmdb rejects with an error that carries a promise, which itself rejects: unhandled, it would end the process. */
+function reasonOf(cause: unknown): string {
+  const commitError: unknown = (cause as { commitError?: unknown } | null)?.commitError
+  if (commitError instanceof Promise) commitError.catch(ignore)
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
+/** Lets the event loop run. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof ContextStoreError && error.code === 'DIRECTORY_DAMAGED'
+}
+
+function unknown(): undefined {
+  return undefined
 }
 
 function ignore(): void {}

@@ -9,7 +9,9 @@ export type LmdbTable = Database<Uint8Array, Uint8Array>
 /** What LMDB calls its file, within the folder. */
 export const dataFileName = 'data.mdb'
 
-/** Opens a folder, or makes it. On a damaged file the process may die: see `data-file.ts`. */
+/**
+ * Opens a folder, or makes it. A transaction is durable when its promise resolves: with `overlappingSync` it would only be visible, and a durable one cost
+ * 0.54 ms instead of 0.42. On a damaged file the process may die: see `data-file.ts`. */
 export function openEnvironment(folder: string): LmdbEnvironment {
   return open<Uint8Array, Uint8Array>({
     path: folder,
@@ -19,7 +21,7 @@ export function openEnvironment(folder: string): LmdbEnvironment {
     maxDbs: 16,
     maxReaders: 1024,
     cache: false,
-    overlappingSync: true,
+    overlappingSync: false,
   })
 }
 

@@ -17,7 +17,7 @@ import {
 import { openEnvironment, openTable, type LmdbEnvironment } from './lmdb.ts'
 import { metaKey, openRow, sealRow } from './lmdb-rows.ts'
 
-const formatVersion = 1
+const formatVersion = 2
 
 export interface OpenDirectoryOptions {
   /** Node-local directory, made if absent, owned by one process. */
@@ -48,7 +48,7 @@ export interface OpenDirectory {
  */
 export async function openDirectory<T>(
   options: OpenDirectoryOptions,
-  build: (opened: OpenDirectory) => T,
+  build: (opened: OpenDirectory) => Promise<T>,
 ): Promise<T> {
   const { directory, random } = options
   await prepareDirectory(directory, options.fileSystemType)
@@ -63,7 +63,7 @@ export async function openDirectory<T>(
     const named = Object.fromEntries(environmentFolders.map((folder, i) => [folder, environments[i]]))
     const opened = named as Record<EnvironmentFolder, LmdbEnvironment>
     const environment = await readMeta(opened.lmdb, options)
-    return build({
+    return await build({
       environment,
       environments: opened,
       close: async ({ isSound }) => {
@@ -102,7 +102,6 @@ async function readMeta(root: LmdbEnvironment, options: OpenDirectoryOptions): P
   }
   const environment = toHex(options.random.bytes(16))
   await meta.put(metaKey, encodeMeta(environment))
-  await root.flushed
   return environment
 }
 

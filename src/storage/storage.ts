@@ -16,10 +16,11 @@ export interface IndexEntry {
   readonly cells: readonly PlacedCell[]
 }
 
-/** One step of the change feed: what was committed together. */
+/** One step of the change feed: one commit, or several of one event-loop turn. */
 export interface FeedEntry {
-  /** Position in this environment's feed, from 1, without holes. */
+  /** Position in this environment's feed: the number of its last commit, counted from 1. Who knows all up to here resumes after it. */
   readonly sequence: number
+  /** What was changed by the commits since the step before. */
   readonly shards: readonly ShardName[]
 }
 
@@ -58,7 +59,7 @@ export interface Storage {
   /** Resolves when everything committed before the call is durable. Rejects with `NOT_DURABLE`; the changes stay visible and are retried. */
   flush(): Promise<void>
 
-  /** The feed after a position, oldest first, as far as it is kept. */
+  /** The steps that reach beyond a position, oldest first, as far as they are kept. */
   feed(after: number): Iterable<FeedEntry>
 
   /** Flushes and releases everything. The storage must not be used afterwards. */

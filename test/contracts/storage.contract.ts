@@ -9,7 +9,7 @@ import { decodeCell } from '../../src/model/cell.ts'
 import { prefixEnd, type Key } from '../../src/model/key.ts'
 import type { Change, LiveCell } from '../../src/model/shard-document.ts'
 import { contextShard, type ShardName } from '../../src/model/shard.ts'
-import type { Storage } from '../../src/storage/storage.ts'
+import type { FeedEntry, Storage } from '../../src/storage/storage.ts'
 import {
   cellFor,
   describeCell,
@@ -155,20 +155,23 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
       }
     })
 
-    test('the feed has one step for each commit, without holes, and names its shards', async () => {
+    test('the feed tells every commit, alone or with those of its turn, and names their shards', async () => {
       const writer = new Author(storage)
+      const steps: FeedEntry[] = []
       for (let i = 0; i < 5; i++) {
         storage.commit([writer.write(shards[0], 7, [cellFor(['a', i], i)])])
+        steps.push({ sequence: i + 1, shards: [shards[0]] })
         if (i === 2) await storage.flush()
+        checkFeed(storage, steps)
       }
       storage.commit([
         writer.write(shards[1], 8, [cellFor(['b'], 1)]),
         writer.write(shards[2], 9, [cellFor(['c'], 1)]),
       ])
-      const steps = [...storage.feed(0)]
-      expect(steps.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4, 5, 6])
-      expect(steps.at(-1)?.shards.toSorted()).toEqual([shards[1], shards[2]].toSorted())
-      expect([...storage.feed(4)]).toEqual(steps.slice(4))
+      steps.push({ sequence: 6, shards: [shards[1], shards[2]] })
+      checkFeed(storage, steps)
+      await storage.flush()
+      checkFeed(storage, steps)
       expect([...storage.feed(6)]).toEqual([])
       expect([...storage.feed(1_000)]).toEqual([])
     })
@@ -270,9 +273,22 @@ export function checkAgrees(storage: Storage, model: Model): void {
   expect(unknown.clocks.size).toBe(0)
   expect([...unknown.live(1, 0, 1_000)]).toEqual([])
   checkIndexAgrees(storage, model)
-  const after = Math.floor(model.steps.length / 2)
-  expect([...storage.feed(0)]).toEqual(model.steps)
-  expect([...storage.feed(after)]).toEqual(model.steps.slice(after))
+  checkFeed(storage, model.steps)
+}
+
+/** Entries are ascending, each names the shards of the commits since the one before, the last reaches as far as the commits do. */
+function checkFeed(storage: Storage, steps: readonly FeedEntry[]): void {
+  const entries = [...storage.feed(0)]
+  let told = 0
+  for (const { sequence, shards: named } of entries) {
+    expect(sequence).toBeGreaterThan(told)
+    const covered = steps.filter((step) => step.sequence > told && step.sequence <= sequence)
+    expect(named.toSorted()).toEqual([...new Set(covered.flatMap((step) => step.shards))].sort())
+    told = sequence
+  }
+  expect(told).toBe(steps.at(-1)?.sequence ?? 0)
+  const after = Math.floor(steps.length / 2)
+  expect([...storage.feed(after)]).toEqual(entries.filter(({ sequence }) => sequence > after))
 }
 
 function checkViewAgrees(

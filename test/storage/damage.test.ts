@@ -30,7 +30,7 @@ async function filledDirectory(): Promise<string> {
 describe('an environment of a later format', () => {
   test('is refused with FORMAT_NEWER, let go of, and left as it was', async () => {
     const directory = await filledDirectory()
-    await editRow(directory, 'meta', metaKey, () => sealRow(pack({ format: 2, environment: 'abcdef' })))
+    await editRow(directory, 'meta', metaKey, () => sealRow(pack({ format: 1_000, environment: 'abcdef' })))
     const before = readFileSync(join(directory, 'lmdb', 'data.mdb'))
     await expect(openAt(directory)).rejects.toMatchObject({
       code: 'FORMAT_NEWER',
@@ -116,23 +116,24 @@ describe('damage of one row', () => {
     await storage.close()
   })
 
-  test('lets a commit that meets it fail whole', async () => {
-    const directory = await filledDirectory()
-    await flipRow(directory, 'index', placeOf(['small']))
-    const storage = await openAt(directory)
-    const before = describeStorage(storage)
-    const changes = [
-      writing(storage, other, [cellFor(['new'], 1)]),
-      writing(storage, shard, [cellFor(['small'], 2)]),
-    ]
-    expectDamaged(() => storage.commit(changes))
-    expect(describeStorage(storage)).toEqual(before)
-    expect(storage.cells(placeOf(['new']))).toEqual([])
-    // What does not meet it is committed as ever.
-    storage.commit([writing(storage, other, [cellFor(['new'], 1)])])
-    await storage.flush()
-    expect(storage.cells(placeOf(['new']))).toHaveLength(1)
-    await storage.close()
+  test('of the index is mended by the next opening, also where it is met by indexing', async () => {
+    for (const meet of [
+      (storage: Storage) => expectDamaged(() => storage.cells(placeOf(['small']))),
+      (storage: Storage) => storage.commit([writing(storage, shard, [cellFor(['small'], 2)])]),
+    ]) {
+      const directory = await filledDirectory()
+      await flipRow(directory, 'index', placeOf(['small']))
+      const storage = await openAt(directory)
+      meet(storage)
+      const expected = describeStorage(storage)
+      await storage.close()
+      expect(storage.health.problem).toMatch(/index is damaged/)
+      const again = await openAt(directory)
+      expect(describeStorage(again)).toEqual(expected)
+      expect(again.cells(placeOf(['small'])).length).toBeGreaterThan(0)
+      expect([...again.scan(Uint8Array.of(0x10), Uint8Array.of(0xff))]).toHaveLength(3)
+      await again.close()
+    }
   })
 })
 

@@ -11,7 +11,7 @@ export async function editRow(
   change: (row: Uint8Array) => Uint8Array | undefined,
 ): Promise<void> {
   const root = open<Uint8Array, Uint8Array>({
-    path: join(directory, 'lmdb'),
+    path: join(directory, database === 'index' ? 'index' : 'lmdb'),
     encoding: 'binary',
     keyEncoding: 'binary',
     maxDbs: 16,

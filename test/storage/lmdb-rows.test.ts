@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { compareBytes, toHex } from '../../src/base/bytes.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import type { IncarnationSums } from '../../src/model/shard-document.ts'
+import { putStruct, structHeadOf } from '../../src/model/update.ts'
 import {
   changeKey,
   chunkKey,
@@ -12,13 +13,18 @@ import {
   decodeShardName,
   decodeSums,
   encodeChangeRow,
-  encodeChunk,
+  decodeDead,
+  decodeNumbers,
+  encodeDead,
+  encodeNumbers,
   encodeIndexRow,
   encodeShardName,
   encodeSums,
   firstClockOf,
   inlineBytesMax,
   openRow,
+  sealBytes,
+  sealInPlace,
   sealRow,
   sequenceOf,
   shardKey,
@@ -29,11 +35,21 @@ const large = Number.MAX_SAFE_INTEGER
 const random = seededRandom(3)
 
 const sums: IncarnationSums = { cells: 300, bytes: 2 ** 40, first: 2n ** 64n - 1n, second: 2n ** 63n + 5n }
+
+/** Cells as the log writes them, the first of an incarnation among them. */
 const cells = [
-  { clock: 5, content: random.bytes(1) },
+  { clock: 0, content: random.bytes(1) },
   { clock: 6, content: random.bytes(200) },
   { clock: 300, content: random.bytes(40_000) },
 ]
+
+function chunkOf(placed: typeof cells): Uint8Array {
+  const chunk = Buffer.alloc(50_000)
+  let end = sealBytes
+  for (const { clock, content } of placed) end = putStruct(chunk, end, structHeadOf(large), clock, content)
+  return sealInPlace(chunk.subarray(0, end))
+}
+
 const changed = [
   {
     shard: 0,
@@ -50,8 +66,10 @@ const rows: [string, Uint8Array, (row: Uint8Array) => unknown, unknown][] = [
   ['a shard name', encodeShardName('context/rank-17/all'), decodeShardName, 'context/rank-17/all'],
   ['sums', encodeSums(large, sums), decodeSums, { clock: large, sums }],
   ['no sums', encodeSums(1, { cells: 0, bytes: 0, first: 0n, second: 0n }), decodeSums, undefined],
-  ['a chunk', encodeChunk(5, cells), (row) => decodeChunk(5, row), cells],
-  ['an empty chunk', encodeChunk(5, []), (row) => decodeChunk(5, row), []],
+  ['a chunk', chunkOf(cells), decodeChunk, cells],
+  ['an empty chunk', chunkOf([]), decodeChunk, []],
+  ['dead clocks', encodeDead(5, [5, 6, 7, 300]), (row) => decodeDead(5, row), new Set([5, 6, 7, 300])],
+  ['numbers', encodeNumbers(0, large), decodeNumbers, [0, large]],
   ['a change', encodeChangeRow(changed), decodeChangeRow, changed],
   ['an empty change', encodeChangeRow([]), decodeChangeRow, []],
 ]

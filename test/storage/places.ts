@@ -6,8 +6,7 @@ import { afterAll } from 'vitest'
 import { silentLog } from '../../src/base/log.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { systemTime } from '../../src/base/time.ts'
-import { openLmdbStorage } from '../../src/storage/lmdb-storage.ts'
-import type { OpenDirectoryOptions } from '../../src/storage/open-directory.ts'
+import { openLmdbStorage, type LmdbStorageOptions } from '../../src/storage/lmdb-storage.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 
 const directories: string[] = []
@@ -22,6 +21,6 @@ export function temporaryDirectory(): string {
   return directory
 }
 
-export function openAt(directory: string, options: Partial<OpenDirectoryOptions> = {}): Promise<Storage> {
+export function openAt(directory: string, options: Partial<LmdbStorageOptions> = {}): Promise<Storage> {
   return openLmdbStorage({ directory, random: systemRandom, time: systemTime, log: silentLog, ...options })
 }

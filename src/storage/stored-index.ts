@@ -1,0 +1,67 @@
+/**
+ * The index: index key -> live cells of all shards, small contents included. Derived from the log: it lags behind, says up to which sequence it covers it, and can
+ * be made anew. Rows are described in `lmdb-rows.ts`. Knows tables, not lmdb.
+ */
+import type { PlacedCell } from '../model/fold/roster.ts'
+import { encodeIndexRow, decodeIndexRow } from './lmdb-rows.ts'
+import type { OverlaidKey } from './overlay.ts'
+import type { ShardNumbers } from './shard-numbers.ts'
+import type { Rows, Write } from './tables.ts'
+
+/** Tells the content of a cell that is too large for the index. */
+export type ContentOf = (shard: number, incarnation: number, clock: number) => Uint8Array
+
+/** What an index key holds. */
+export interface IndexedKey {
+  readonly indexKey: Uint8Array
+  readonly cells: readonly PlacedCell[]
+}
+
+export class StoredIndex<T extends Rows> {
+  readonly #rows: T
+  readonly #numbers: ShardNumbers
+  readonly #contentOf: ContentOf
+
+  constructor(rows: T, numbers: ShardNumbers, contentOf: ContentOf) {
+    this.#rows = rows
+    this.#numbers = numbers
+    this.#contentOf = contentOf
+  }
+
+  /** Live cells of one key. Throws `DIRECTORY_DAMAGED`. */
+  cells(indexKey: Uint8Array): readonly PlacedCell[] {
+    const row = this.#rows.getBinary(indexKey)
+    return row === undefined ? [] : this.#placed(indexKey, row)
+  }
+
+  /** Keys with `start <= key < end`, ascending. */
+  *range(start: Uint8Array, end: Uint8Array): Iterable<IndexedKey> {
+    for (const { key, value } of this.#rows.getRange({ start, end })) {
+      const indexKey = Uint8Array.from(key)
+      yield { indexKey, cells: this.#placed(indexKey, Uint8Array.from(value)) }
+    }
+  }
+
+  /** The write that makes a key hold what an overlay says of it above what it holds. */
+  write(key: OverlaidKey, hides: (cell: PlacedCell) => boolean): Write<T> {
+    const below = key.isComplete ? [] : this.cells(key.indexKey).filter((cell) => !hides(cell))
+    const cells = [...below, ...key.cells].map(({ shard, incarnation, clock, content }) => ({
+      shard: this.#numbers.number(shard),
+      incarnation,
+      clock,
+      content,
+    }))
+    const value = cells.length === 0 ? undefined : encodeIndexRow(cells)
+    return { rows: this.#rows, key: key.indexKey, value }
+  }
+
+  #placed(indexKey: Uint8Array, row: Uint8Array): PlacedCell[] {
+    return decodeIndexRow(row).map(({ shard, incarnation, clock, content }) => ({
+      shard: this.#numbers.name(shard),
+      incarnation,
+      clock,
+      indexKey,
+      content: content ?? this.#contentOf(shard, incarnation, clock),
+    }))
+  }
+}

@@ -49,7 +49,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     this.#prefix = indexKey(cellKind.register, encodePrefix(options.prefix ?? []))
     this.#entry = entry
     if (options.since !== undefined) this.#catchUp(options.since)
-    this.#stop = environment.onCommit((notice) => this.#take(notice))
+    this.#stop = environment.onNotice((notice) => this.#take(notice))
   }
 
   [Symbol.asyncIterator](): this {

@@ -8,7 +8,7 @@
  * - Everything of one draft is committed as one: visible together, durable together, sent together.
  * - Counters, progress and unscoped statistics are kept in memory and become cells at `settle`, one an incarnation.
  */
-import { toMapKey } from './base/bytes.ts'
+import { equalBytes, hashBytes, toMapKey } from './base/bytes.ts'
 import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
 import {
@@ -16,11 +16,13 @@ import {
   decodeCell,
   encodeCell,
   indexKey,
+  indexKeyFor,
   indexKeyOf,
   type Cell,
   type Opening,
   type StatisticCell,
 } from './model/cell.ts'
+import { noClocks } from './model/clocks.ts'
 import { contextLengthMax, contextOf, foldRegister } from './model/fold/register.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { IdSet, idsPerBlock } from './model/id-set.ts'
@@ -60,14 +62,55 @@ interface DraftEntry {
 
 /** Writes that will be committed together. Of several to one index key the last counts. */
 export class Draft {
-  readonly #entries = new Map<string, DraftEntry>()
+  readonly #entries: (DraftEntry | undefined)[] = []
+  /** Where the entry of a place stands, by the hash of the place; several where hashes meet. */
+  readonly #byPlace = new Map<number, number | number[]>()
   #isOver = false
   /** Holds all that was coalesced. */
   settles = false
 
-  get entries(): Map<string, DraftEntry> {
+  /** Adds an entry; one of the same place goes. */
+  put(entry: DraftEntry): void {
     this.checkNotOver()
-    return this.#entries
+    if (entry.place !== undefined) this.#replace(entry.place, entry)
+    else this.#entries.push(entry)
+  }
+
+  /** Takes back what was to be written at a place. */
+  drop(place: Uint8Array): void {
+    this.checkNotOver()
+    const known = this.#find(place, hashBytes(place))
+    if (known !== undefined) this.#entries[known] = undefined
+  }
+
+  /** What is to be written, in the order in which it was first put. */
+  get entries(): DraftEntry[] {
+    this.checkNotOver()
+    return this.#entries.filter((entry) => entry !== undefined)
+  }
+
+  #replace(place: Uint8Array, entry: DraftEntry): void {
+    const hash = hashBytes(place)
+    const known = this.#find(place, hash)
+    if (known !== undefined) {
+      this.#entries[known] = entry
+      return
+    }
+    const here = this.#entries.push(entry) - 1
+    const others = this.#byPlace.get(hash)
+    if (others === undefined) this.#byPlace.set(hash, here)
+    else this.#byPlace.set(hash, typeof others === 'number' ? [others, here] : [...others, here])
+  }
+
+  #find(place: Uint8Array, hash: number): number | undefined {
+    const known = this.#byPlace.get(hash)
+    if (known === undefined) return undefined
+    const isHere = (at: number): boolean => {
+      const other = this.#entries[at]?.place
+      return other !== undefined && equalBytes(other, place)
+    }
+    if (typeof known === 'number') return isHere(known) ? known : undefined
+    return known.find(isHere)
   }
 
   /** Throws `OPTION_INVALID` on a draft that is over: what is written into it would be lost. */
@@ -84,6 +127,18 @@ export class Draft {
   end(): void {
     this.#isOver = true
   }
+}
+
+/** A cell to be, and its index key where it is known already. */
+interface NewCell {
+  readonly place: Uint8Array | undefined
+  readonly content: Uint8Array
+}
+
+/** What a draft does to one shard. */
+interface ShardPart {
+  readonly cells: NewCell[]
+  readonly died: LiveCell[]
 }
 
 interface CounterTotal {
@@ -125,11 +180,11 @@ export class Writer {
 
   set(draft: Draft, key: Key, value: unknown): void {
     checkValue(value)
-    const keyBytes = encodeKey(key)
+    const place = indexKeyFor(cellKind.register, key)
+    const keyBytes = place.subarray(1)
     const shard = this.#contextShard(key)
-    const place = indexKey(cellKind.register, keyBytes)
     const cells = this.#environment.storage.cells(place)
-    const context = this.#context(cells, shard, key)
+    const context = cells.length === 0 ? noClocks : this.#context(cells, shard, key)
     const content = encodeCell({
       kind: 'register',
       key: keyBytes,
@@ -138,8 +193,9 @@ export class Writer {
       was: undefined,
       value,
     })
-    checkSize(content.length - keyBytes.length - 18 * context.size, `The value of ${formatKey(key)}`)
-    this.#put(draft, { place, shard, content, supersedes: this.#isOwn })
+    if (content.length > valueBytesMax)
+      checkSize(content.length - keyBytes.length - 18 * context.size, `The value of ${formatKey(key)}`)
+    draft.put({ place, shard, content, supersedes: this.#isOwn })
   }
 
   /** Where the key holds nothing, as far as is known here, nothing is written. */
@@ -149,7 +205,7 @@ export class Writer {
     const cells = this.#environment.storage.cells(place)
     const { winner, conflicts } = foldRegister(cells, this.#environment.roster)
     if (winner?.cell.value === undefined && conflicts.length === 0) {
-      draft.entries.delete(toMapKey(place))
+      draft.drop(place)
       return
     }
     const shard = this.#contextShard(key)
@@ -163,7 +219,7 @@ export class Writer {
       value: undefined,
     }
     const content = context.size === 0 ? undefined : encodeCell(cell)
-    this.#put(draft, { place, shard, content, supersedes: this.#isOwn })
+    draft.put({ place, shard, content, supersedes: this.#isOwn })
   }
 
   event(draft: Draft, type: string, data: unknown): void {
@@ -171,18 +227,13 @@ export class Writer {
     const content = encodeCell({ kind: 'event', stamp: this.#stamp(), type, data })
     checkSize(content.length, `The event "${type}"`)
     const shard = journalShard(this.identity.worker)
-    draft.entries.set(`event ${draft.entries.size}`, {
-      place: undefined,
-      shard,
-      content,
-      supersedes: () => false,
-    })
+    draft.put({ place: undefined, shard, content, supersedes: () => false })
   }
 
   /** Deletes one own cell. */
   remove(draft: Draft, { shard, indexKey: place, incarnation, clock }: PlacedCell): void {
     const supersedes = (cell: PlacedCell): boolean => cell.incarnation === incarnation && cell.clock === clock
-    this.#put(draft, { place, shard, content: undefined, supersedes })
+    draft.put({ place, shard, content: undefined, supersedes })
   }
 
   /** Writes the amount of one id, complete. */
@@ -318,42 +369,50 @@ export class Writer {
     for (const makeCell of this.#unsettled.values()) {
       const content = encodeCell(makeCell())
       const place = indexKeyOf(content, { incarnation: 0, clock: 0 })
-      this.#put(draft, { place, shard: this.#progressShard, content, supersedes: this.#isRunning })
+      draft.put({ place, shard: this.#progressShard, content, supersedes: this.#isRunning })
     }
   }
 
   /** Commits a draft: all of it or, if this throws, nothing. */
   commit(draft: Draft): void {
-    const entries = [...draft.entries.values()]
+    const { entries } = draft
     draft.end()
     if (entries.length === 0) return
-    const byShard = new Map<ShardName, { contents: Uint8Array[]; died: LiveCell[] }>()
-    const part = (shard: ShardName) => {
-      let entry = byShard.get(shard)
-      if (entry === undefined) byShard.set(shard, (entry = { contents: [], died: [] }))
-      return entry
+    const byShard = new Map<ShardName, ShardPart>()
+    const part = (shard: ShardName): ShardPart => {
+      let known = byShard.get(shard)
+      if (known === undefined) byShard.set(shard, (known = { cells: [], died: [] }))
+      return known
     }
     for (const { place, shard, content, supersedes } of entries) {
-      if (content !== undefined) part(shard).contents.push(content)
-      const cells = place === undefined ? [] : this.#environment.storage.cells(place)
-      for (const cell of cells) if (supersedes(cell)) part(cell.shard).died.push(cell)
+      if (content !== undefined) part(shard).cells.push({ place, content })
+      const live = place === undefined ? [] : this.#environment.storage.cells(place)
+      for (const cell of live) if (supersedes(cell)) part(cell.shard).died.push(cell)
     }
     this.#environment.commitOwn(
-      [...byShard].map(([shard, { contents, died }]) => this.#change(shard, contents, died)),
+      [...byShard].map(([shard, { cells, died }]) => this.#change(shard, cells, died)),
     )
     if (draft.settles) this.#unsettled.clear()
   }
 
-  #change(shard: ShardName, contents: readonly Uint8Array[], died: readonly LiveCell[]): Change {
+  #change(shard: ShardName, cells: readonly NewCell[], died: readonly LiveCell[]): Change {
     const incarnation = this.#incarnation(shard)
-    const from = this.#environment.storage.view(shard).clocks.get(incarnation) ?? 0
-    const all = from === 0 ? [this.#incarnationCell(), ...contents] : contents
-    const born = all.map((content, i) => {
-      const dot = { incarnation, clock: from + i }
-      return { ...dot, content, indexKey: indexKeyOf(content, dot) }
-    })
+    const from = this.#environment.storage.shards().get(shard)?.clocks.get(incarnation) ?? 0
+    const born: LiveCell[] = []
+    let clock = from
+    const bear = (content: Uint8Array, place: Uint8Array | undefined): void => {
+      born.push({
+        incarnation,
+        clock,
+        content,
+        indexKey: place ?? indexKeyOf(content, { incarnation, clock }),
+      })
+      clock++
+    }
+    if (from === 0) bear(this.#incarnationCell(), undefined)
+    for (const { content, place } of cells) bear(content, place)
     // A change that only deletes has a clock of its own, dead at birth: equal clocks must mean equal state.
-    const to = from + Math.max(born.length, 1)
+    const to = Math.max(clock, from + 1)
     return { shard, advanced: [{ incarnation, from, to }], born, died }
   }
 
@@ -407,12 +466,7 @@ export class Writer {
   #replaceInProgress(draft: Draft, kind: number, key: Uint8Array, makeCell: (stamp: Stamp) => Cell): void {
     const place = indexKey(kind, key)
     const content = encodeCell(makeCell(this.#stampAbove(this.#environment.storage.cells(place))))
-    this.#put(draft, { place, shard: this.#progressShard, content, supersedes: this.#isOwn })
-  }
-
-  /** Of several entries of one place the last counts. */
-  #put(draft: Draft, entry: DraftEntry & { readonly place: Uint8Array }): void {
-    draft.entries.set(toMapKey(entry.place), entry)
+    draft.put({ place, shard: this.#progressShard, content, supersedes: this.#isOwn })
   }
 
   /** Of this worker, also where an earlier incarnation, or one that routed keys otherwise, wrote it. */

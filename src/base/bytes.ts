@@ -50,6 +50,15 @@ export function xxhash64(bytes: Uint8Array, seed: bigint): bigint {
   return hasher.h64Raw(bytes, seed)
 }
 
+/** 32 bits for tables in memory: FNV-1a, then mixed, since its low bits alone are used. */
+export function hashBytes(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
+  hash ^= hash >>> 15
+  hash = Math.imul(hash, 0x2c1b3c6d)
+  return hash ^ (hash >>> 13)
+}
+
 /** Most bytes that an integer takes in LEB128. */
 export const integerBytesMax = 8
 

@@ -15,11 +15,11 @@
  * | event | 7 | - | type, data |
  * | seal | 8 | - | opening |
  */
-import { pack, unpack } from '../base/codec.ts'
+import { pack, packAfter, packAfterMax, unpack } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from './clocks.ts'
 import { decodeIdSet, type IdSet } from './id-set.ts'
-import { isKey, keyBytesMax } from './key.ts'
+import { encodeKeyAfter, isKey, keyBytesMax, type Key } from './key.ts'
 import { isStamp, type Stamp } from './stamp.ts'
 import { decodeSummary, type Summary } from './summary.ts'
 import { checkValue, type Value } from './value.ts'
@@ -142,7 +142,36 @@ export function compareOpenings(a: Opening, b: Opening): number {
 
 /** Packs a cell. About 1 us. */
 export function encodeCell(cell: Cell): Uint8Array {
-  return pack(fieldsOf(cell))
+  return cell.kind === 'register' ? encodeRegister(cell) : pack(fieldsOf(cell))
+}
+
+/** Stamps from here on are floats in msgpack. */
+const floatStampMin = 2 ** 32
+
+/** The same bytes as `pack` makes, in half the time for what is written most: a value that nobody else wrote before. */
+function encodeRegister(cell: RegisterCell): Uint8Array {
+  const { key, stamp, context, was, value } = cell
+  const head = 4 + key.length + 9 + 2
+  const isPlain = context.size === 0 && was === undefined && value !== undefined
+  if (!isPlain || stamp < floatStampMin || head > packAfterMax) return pack(fieldsOf(cell))
+  const bytes = packAfter(head, value)
+  bytes[0] = 0x96
+  bytes[1] = cellKind.register
+  bytes[2] = 0xc4
+  bytes[3] = key.length
+  for (let i = 0; i < key.length; i++) bytes[4 + i] = key[i] as number
+  writeFloat(bytes, 4 + key.length, stamp)
+  bytes[head - 2] = 0xc0
+  bytes[head - 1] = 0xc0
+  return bytes
+}
+
+const float = new DataView(new ArrayBuffer(8))
+
+function writeFloat(bytes: Uint8Array, position: number, value: number): void {
+  float.setFloat64(0, value)
+  bytes[position] = 0xcb
+  for (let i = 0; i < 8; i++) bytes[position + 1 + i] = float.getUint8(i)
 }
 
 function fieldsOf(cell: Cell): unknown[] {
@@ -374,6 +403,11 @@ export function indexKeyOf(content: Uint8Array, dot: Dot): Uint8Array {
 
 function hasKey(kind: number): boolean {
   return kind >= cellKind.register && kind <= cellKind.statistic
+}
+
+/** As `indexKey`, from the key itself. Throws `KEY_INVALID`. */
+export function indexKeyFor(kind: number, key: Key): Uint8Array {
+  return encodeKeyAfter(kindByte(kind), key)
 }
 
 /** The index key of a kind's key, or, for a prefix of keys, the beginning of all of theirs. */

@@ -61,12 +61,23 @@ function walkObject(value: object, depth: number): void {
   if (prototype !== Object.prototype && prototype !== null) {
     throw invalid(`it holds ${describeInstance(value)}`)
   }
-  for (const [name, element] of Object.entries(value)) {
-    // msgpackr would rename the one and call the other.
-    if (name === '__proto__' || name === 'toJSON') throw invalid(`it has a property ${name}`)
-    if (!name.isWellFormed()) throw invalid('a property name has half a surrogate pair')
-    walk(element, depth + 1)
+  const names = Object.keys(value)
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i] as string
+    if (!knownNames.has(name)) checkName(name)
+    walk((value as Record<string, unknown>)[name], depth + 1)
   }
+}
+
+/** Names that were found good: the same few come again and again. */
+const knownNames = new Set<string>()
+const knownNamesMax = 1_000
+
+function checkName(name: string): void {
+  // msgpackr would rename the one and call the other.
+  if (name === '__proto__' || name === 'toJSON') throw invalid(`it has a property ${name}`)
+  if (!name.isWellFormed()) throw invalid('a property name has half a surrogate pair')
+  if (name.length < 64 && knownNames.size < knownNamesMax) knownNames.add(name)
 }
 
 function describeInstance(value: object): string {

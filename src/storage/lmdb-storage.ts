@@ -19,7 +19,7 @@
  */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { compareBytes, equalBytes } from '../base/bytes.ts'
+import { compareBytes, equalBytes, hashBytes } from '../base/bytes.ts'
 import type { Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
@@ -33,7 +33,7 @@ import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax 
 import { chunkBytesMax, decodeNumbers, encodeNumbers, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
 import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
-import { hashKey, Overlay, type OverlaidKey } from './overlay.ts'
+import { Overlay, type OverlaidKey } from './overlay.ts'
 import { RecentLookups } from './recent-lookups.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
@@ -223,7 +223,7 @@ class LmdbStorage implements Storage {
 
   /** What lies below the active overlay. Remembered for a moment: who writes a key looks it up first. */
   #below(indexKey: Uint8Array): readonly PlacedCell[] {
-    const hash = hashKey(indexKey)
+    const hash = hashBytes(indexKey)
     const recent = this.#recent.get(hash, indexKey)
     if (recent !== undefined) return recent
     const above = this.#frozen?.get(indexKey)
@@ -271,13 +271,13 @@ class LmdbStorage implements Storage {
 
   /** As far as it costs nothing to know. */
   readonly #knownBelow = (indexKey: Uint8Array): readonly PlacedCell[] | undefined => {
-    const recent = this.#recent.get(hashKey(indexKey), indexKey)
+    const recent = this.#recent.get(hashBytes(indexKey), indexKey)
     return recent ?? (this.#isAbsentBelow(indexKey) ? [] : undefined)
   }
 
   readonly #isAbsentBelow = (indexKey: Uint8Array): boolean => {
-    if (this.#indexed?.isAbsent(hashKey(indexKey)) !== true) {
-      return this.#recent.get(hashKey(indexKey), indexKey)?.length === 0
+    if (this.#indexed?.isAbsent(hashBytes(indexKey)) !== true) {
+      return this.#recent.get(hashBytes(indexKey), indexKey)?.length === 0
     }
     return this.#frozen?.get(indexKey) === undefined
   }
@@ -567,7 +567,7 @@ class LmdbStorage implements Storage {
     for (const keys of overlay.slices(indexSliceKeys)) {
       for (const key of keys) {
         writes.push(this.#index.write(key, hides))
-        this.#indexed?.add(hashKey(key.indexKey))
+        this.#indexed?.add(hashBytes(key.indexKey))
       }
       await pause()
       if (writes.length < indexTransactionKeys) continue

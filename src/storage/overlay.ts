@@ -8,7 +8,7 @@
  * What an overlay says of a key stands above what older overlays and the index say: its own cells are added, and theirs count unless this
  * overlay `hides` them. A key is *complete* where nothing that lies below it counts any more: then nobody looks there.
  */
-import { compareBytes } from '../base/bytes.ts'
+import { compareBytes, hashBytes } from '../base/bytes.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import type { Change, LiveCell } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
@@ -258,7 +258,7 @@ export class Overlay {
   // --- Keys
 
   #keyFor(indexKey: Uint8Array): number {
-    const hash = hashKey(indexKey)
+    const hash = hashBytes(indexKey)
     const slot = this.#slotOf(indexKey, hash)
     const known = this.#slots[slot] as number
     if (known !== none) return known
@@ -280,7 +280,7 @@ export class Overlay {
 
   #find(indexKey: Uint8Array): number {
     if (this.#keyCount === 0) return none
-    return this.#slots[this.#slotOf(indexKey, hashKey(indexKey))] as number
+    return this.#slots[this.#slotOf(indexKey, hashBytes(indexKey))] as number
   }
 
   /** The slot that holds a key, or the empty one where it belongs. */
@@ -516,13 +516,4 @@ function doubled<T extends TypedArray>(array: T, type: new (length: number) => T
   const larger = new type(array.length * 2)
   larger.set(array)
   return larger
-}
-
-/** FNV-1a of 32 bits, then mixed, since its low bits alone are the slot. */
-export function hashKey(bytes: Uint8Array): number {
-  let hash = 0x811c9dc5
-  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
-  hash ^= hash >>> 15
-  hash = Math.imul(hash, 0x2c1b3c6d)
-  return hash ^ (hash >>> 13)
 }

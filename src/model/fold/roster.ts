@@ -35,14 +35,13 @@ export class Roster {
 
   /** Follows a change. */
   apply(change: Change): void {
-    for (const cell of change.born) this.add({ ...cell, shard: change.shard })
-    for (const cell of change.died) this.#remove(change.shard, cell)
+    for (const cell of change.born) if (concernsRoster(cell)) this.add({ ...cell, shard: change.shard })
+    for (const cell of change.died) if (concernsRoster(cell)) this.#remove(change.shard, cell)
   }
 
   /** Learns one live cell; other kinds than incarnation and seal are passed over. */
   add(placed: PlacedCell): void {
-    const kind = placed.content[1]
-    if (kind !== cellKind.incarnation && kind !== cellKind.seal) return
+    if (!concernsRoster(placed)) return
     const cell = decodeCell(placed.content)
     const { worker } = addressOf(placed.shard)
     const roster = this.#shard(placed.shard)
@@ -113,6 +112,10 @@ export class Roster {
     }
     return roster
   }
+}
+
+function concernsRoster({ content }: LiveCell): boolean {
+  return content[1] === cellKind.incarnation || content[1] === cellKind.seal
 }
 
 function raise(newest: Map<string, Opening>, worker: string, opening: Opening): void {

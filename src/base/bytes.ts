@@ -167,13 +167,23 @@ export class ByteReader {
   }
 
   integer(): number {
+    const bytes = this.#bytes
+    const first = bytes[this.#position]
+    if (first !== undefined && first < 0x80) {
+      this.#position++
+      return first
+    }
     let value = 0
     let scale = 1
-    for (;;) {
-      const byte = this.byte()
+    for (let at = this.#position; ; at++) {
+      const byte = bytes[at]
+      if (byte === undefined) throw new ByteReaderError('the bytes end too early')
       value += (byte & 0x7f) * scale
       if (value > Number.MAX_SAFE_INTEGER) throw new ByteReaderError('an integer is above 2^53 - 1')
-      if (byte < 0x80) return value
+      if (byte < 0x80) {
+        this.#position = at + 1
+        return value
+      }
       if (scale >= 2 ** 49) throw new ByteReaderError('an integer is longer than 8 bytes')
       scale *= 128
     }

@@ -24,5 +24,22 @@ export function packAfter(free: number, value: unknown): Uint8Array {
 
 /** Unpacks what `pack` made. Binary parts are copies. Throws on anything malformed or with bytes left over. */
 export function unpack(bytes: Uint8Array): unknown {
-  return codec.unpack(bytes)
+  return unpackFrom(bytes, 0)
+}
+
+/** Small ones are unpacked from here: msgpackr makes a `DataView` of each source, which costs more than the copy. */
+const scratch = new Uint8Array(4_096)
+const part = { start: 0, end: 0 }
+
+/** As `unpack`, of what begins at a place. */
+export function unpackFrom(bytes: Uint8Array, start: number): unknown {
+  if (start >= bytes.length) return codec.unpack(bytes.subarray(bytes.length))
+  let source = bytes
+  if (bytes.length <= scratch.length) {
+    scratch.set(bytes)
+    source = scratch
+  }
+  part.start = start
+  part.end = bytes.length
+  return codec.unpack(source, part)
 }

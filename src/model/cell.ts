@@ -15,9 +15,9 @@
  * | event | 7 | - | type, data |
  * | seal | 8 | - | opening |
  */
-import { pack, packAfter, packAfterMax, unpack } from '../base/codec.ts'
+import { pack, packAfter, packAfterMax, unpack, unpackFrom } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
-import type { Clocks } from './clocks.ts'
+import { noClocks, type Clocks } from './clocks.ts'
 import { decodeIdSet, type IdSet } from './id-set.ts'
 import { encodeKeyAfter, isKey, keyBytesMax, type Key } from './key.ts'
 import { isStamp, type Stamp } from './stamp.ts'
@@ -226,10 +226,14 @@ function contextFields(context: Clocks): number[] {
  * Throws `UPDATE_REFUSED` for anything else.
  */
 export function decodeCell(content: Uint8Array): Cell | undefined {
+  // As plain bytes, whatever the storage holds them in: of a Buffer, binary values and keys would come back as Buffers.
+  const plain =
+    content instanceof Buffer ? new Uint8Array(content.buffer, content.byteOffset, content.length) : content
   let fields: unknown
   try {
-    // As plain bytes, whatever the storage holds them in: of a Buffer, binary values would come back as Buffers.
-    fields = unpack(new Uint8Array(content.buffer, content.byteOffset, content.length))
+    const register = decodePlainRegister(plain)
+    if (register !== undefined) return register
+    fields = unpack(plain)
   } catch (cause) {
     throw refused('it is no msgpack', cause)
   }
@@ -239,6 +243,25 @@ export function decodeCell(content: Uint8Array): Cell | undefined {
   check(key instanceof Uint8Array && key.length <= keyBytesMax, 'its key is no key')
   check(isStamp(stamp), 'its stamp is no stamp')
   return decodeBody(kind as number, key as Uint8Array, stamp as Stamp, body)
+}
+
+/** What `encodeRegister` writes, read without the fields being unpacked; `undefined` for anything else. Throws where the value is no msgpack. */
+function decodePlainRegister(content: Uint8Array): RegisterCell | undefined {
+  if (content[0] !== 0x96 || content[1] !== cellKind.register || content[2] !== 0xc4) return undefined
+  const at = 4 + (content[3] as number)
+  if (content[at] !== 0xcb || content[at + 9] !== 0xc0 || content[at + 10] !== 0xc0) return undefined
+  for (let i = 0; i < 8; i++) float.setUint8(i, content[at + 1 + i] as number)
+  const stamp = float.getFloat64(0)
+  if (!isStamp(stamp)) return undefined
+  const value = unpackFrom(content, at + 11) as Value
+  return {
+    kind: 'register',
+    key: content.slice(4, at),
+    stamp,
+    context: noClocks,
+    was: undefined,
+    value,
+  }
 }
 
 /**

@@ -20,7 +20,15 @@
  * A change row holds what was committed since the one before it, up to its sequence. What is not settled yet stands in change rows and
  * chunks only, and is replayed when the store is opened.
  */
-import { ByteReader, ByteWriter, crc32, decodeText, encodeText } from '../base/bytes.ts'
+import {
+  ByteReader,
+  ByteWriter,
+  crc32,
+  decodeText,
+  encodeText,
+  integerBytesMax,
+  putInteger,
+} from '../base/bytes.ts'
 import type { Dot } from '../model/cell.ts'
 import type { IncarnationSums } from '../model/shard-document.ts'
 import { readStructs, type DotRange, type PlacedContent } from '../model/update.ts'
@@ -34,6 +42,9 @@ export const inlineBytesMax = 1024
 /** First bytes of keys. lmdb's ranges mistreat keys that begin with 0 to 4. */
 const plainKey = 0x10
 const secondKey = 0x11
+
+/** Room for the checksum, which `sealInPlace` writes, at the beginning of a row that is made in place. */
+export const sealBytes = 4
 
 /** Above every key. */
 export const endOfRows = Uint8Array.of(0xff)
@@ -116,8 +127,16 @@ export function sealRow(body: Uint8Array): Uint8Array {
 
 /** Takes the checksum off. Throws `DIRECTORY_DAMAGED` where it does not match. */
 export function openRow(row: Uint8Array, where: string): Uint8Array {
-  const body = row.subarray(4)
-  const stored = row.length < 4 ? -1 : Buffer.from(row.buffer, row.byteOffset, 4).readUInt32LE()
+  // As plain bytes, whatever lmdb gives: views of a Buffer are slower, and binary values read from them would be Buffers.
+  const length = Math.max(row.length - sealBytes, 0)
+  const body = new Uint8Array(row.buffer, row.byteOffset + row.length - length, length)
+  const stored =
+    row.length < sealBytes
+      ? -1
+      : (row[0] as number) +
+        ((row[1] as number) << 8) +
+        ((row[2] as number) << 16) +
+        (row[3] as number) * 2 ** 24
   if (stored !== crc32(body)) {
     throw new ContextStoreError(
       'DIRECTORY_DAMAGED',
@@ -157,9 +176,6 @@ export function decodeSums(row: Uint8Array): { readonly clock: number; readonly 
     sums: { cells, bytes, first: digests.readBigUInt64BE(0), second: digests.readBigUInt64BE(8) },
   }
 }
-
-/** Room for the checksum, which `sealInPlace` writes, at the beginning of a row that is made in place. */
-export const sealBytes = 4
 
 /** Writes the checksum into the first bytes of a row that was made in place. */
 export function sealInPlace(row: Buffer): Buffer {
@@ -221,19 +237,29 @@ export interface IndexedCell extends Dot {
   readonly content: Uint8Array | undefined
 }
 
+/** Cost: one allocation. */
 export function encodeIndexRow(cells: readonly IndexedCell[]): Uint8Array {
-  const writer = new ByteWriter(256)
+  let room = sealBytes
+  for (const { content } of cells) room += 4 * integerBytesMax + inlineLength(content)
+  const row = Buffer.allocUnsafe(room)
+  let at = sealBytes
   for (const { shard, incarnation, clock, content } of cells) {
-    writer.integer(shard)
-    writer.integer(incarnation)
-    writer.integer(clock)
-    const inline = content !== undefined && content.length <= inlineBytesMax
-    if (inline) writer.sizedBytes(content)
-    else writer.integer(0)
+    at = putInteger(row, at, shard)
+    at = putInteger(row, at, incarnation)
+    at = putInteger(row, at, clock)
+    const length = inlineLength(content)
+    at = putInteger(row, at, length)
+    if (length > 0) row.set(content as Uint8Array, at)
+    at += length
   }
-  return sealRow(writer.finish())
+  return sealInPlace(row.subarray(0, at))
 }
 
+function inlineLength(content: Uint8Array | undefined): number {
+  return content === undefined || content.length > inlineBytesMax ? 0 : content.length
+}
+
+/** Contents are views of the row. Throws `DIRECTORY_DAMAGED`. */
 export function decodeIndexRow(row: Uint8Array): IndexedCell[] {
   const reader = new ByteReader(openRow(row, 'index'))
   const cells: IndexedCell[] = []

@@ -279,7 +279,7 @@ class LmdbStorage implements Storage {
     if (this.#indexed?.isAbsent(hashBytes(indexKey)) !== true) {
       return this.#recent.get(hashBytes(indexKey), indexKey)?.length === 0
     }
-    return this.#frozen?.get(indexKey) === undefined
+    return this.#frozen?.has(indexKey) !== true
   }
 
   scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {

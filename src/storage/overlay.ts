@@ -68,23 +68,23 @@ const none = -1
 
 /** Memory in pages, filled one after the other. */
 class Pages {
-  readonly #pages: Buffer[] = []
+  readonly #pages: Uint8Array[] = []
   #position = 0
   /** The page being filled. */
-  last: Buffer = Buffer.alloc(0)
+  last: Uint8Array = new Uint8Array(0)
 
   get count(): number {
     return this.#pages.length
   }
 
-  page(number: number): Buffer {
-    return this.#pages[number] as Buffer
+  page(number: number): Uint8Array {
+    return this.#pages[number] as Uint8Array
   }
 
   /** A place in the last page with room for so many bytes. */
   reserve(bytes: number): number {
     if (this.#position + bytes > this.last.length) {
-      this.last = Buffer.allocUnsafeSlow(Math.max(this.#pages.length < 2 ? firstPageBytes : pageBytes, bytes))
+      this.last = new Uint8Array(Math.max(this.#pages.length < 2 ? firstPageBytes : pageBytes, bytes))
       this.#pages.push(this.last)
       this.#position = 0
     }
@@ -303,7 +303,7 @@ export class Overlay {
     return true
   }
 
-  #keyBytes(key: number): Buffer {
+  #keyBytes(key: number): Uint8Array {
     const start = this.#keyStart[key] as number
     const page = this.#keys.page(this.#keyPage[key] as number)
     return page.subarray(start, start + (this.#keyLength[key] as number))
@@ -325,6 +325,11 @@ export class Overlay {
   }
 
   // --- Reading
+
+  /** True where something is said here of a key. */
+  has(indexKey: Uint8Array): boolean {
+    return this.#find(indexKey) !== none
+  }
 
   /** What is said here of a key; `undefined` = nothing. */
   get(indexKey: Uint8Array): OverlaidKey | undefined {

@@ -3,7 +3,7 @@
  * be made anew. Rows are described in `lmdb-rows.ts`. Knows tables, not lmdb.
  */
 import type { PlacedCell } from '../model/fold/roster.ts'
-import { encodeIndexRow, decodeIndexRow } from './lmdb-rows.ts'
+import { decodeIndexRow, encodeIndexRow, type IndexedCell } from './lmdb-rows.ts'
 import type { OverlaidKey } from './overlay.ts'
 import type { ShardNumbers } from './shard-numbers.ts'
 import type { Rows, Write } from './tables.ts'
@@ -36,23 +36,22 @@ export class StoredIndex<T extends Rows> {
 
   /** Keys with `start <= key < end`, ascending. */
   *range(start: Uint8Array, end: Uint8Array): Iterable<IndexedKey> {
-    for (const { key, value } of this.#rows.getRange({ start, end })) {
-      const indexKey = Uint8Array.from(key)
-      yield { indexKey, cells: this.#placed(indexKey, Uint8Array.from(value)) }
-    }
+    for (const { key, value } of this.#rows.getRange({ start, end }))
+      yield { indexKey: key, cells: this.#placed(key, value) }
   }
 
   /** The write that makes a key hold what an overlay says of it above what it holds. */
   write(key: OverlaidKey, hides: (cell: PlacedCell) => boolean): Write<T> {
     const below = key.isComplete ? [] : this.cells(key.indexKey).filter((cell) => !hides(cell))
-    const cells = [...below, ...key.cells].map(({ shard, incarnation, clock, content }) => ({
-      shard: this.#numbers.number(shard),
-      incarnation,
-      clock,
-      content,
-    }))
+    const cells: IndexedCell[] = []
+    for (const cell of below) cells.push(this.#indexed(cell))
+    for (const cell of key.cells) cells.push(this.#indexed(cell))
     const value = cells.length === 0 ? undefined : encodeIndexRow(cells)
     return { rows: this.#rows, key: key.indexKey, value }
+  }
+
+  #indexed({ shard, incarnation, clock, content }: PlacedCell): IndexedCell {
+    return { shard: this.#numbers.number(shard), incarnation, clock, content }
   }
 
   #placed(indexKey: Uint8Array, row: Uint8Array): PlacedCell[] {

@@ -230,9 +230,7 @@ export class StoredLog<T extends Rows> {
       start,
       end: chunkKey(shard, incarnation, to),
     })) {
-      // Copies: both are gone with the next step.
-      const [place, row] = [Uint8Array.from(key), Uint8Array.from(value)]
-      yield { cells: decodeChunk(row), dead: () => this.#deadIn(place) }
+      yield { cells: decodeChunk(value), dead: () => this.#deadIn(key) }
     }
   }
 
@@ -246,8 +244,7 @@ export class StoredLog<T extends Rows> {
     const start = chunkKey(shard, incarnation, clock)
     const end = chunkKey(shard, incarnation, 0)
     if (this.#rows.cells.doesExist(start)) return start
-    for (const key of this.#rows.cells.getKeys({ start, end, reverse: true, limit: 1 }))
-      return Uint8Array.from(key)
+    for (const key of this.#rows.cells.getKeys({ start, end, reverse: true, limit: 1 })) return key
     return this.#rows.cells.doesExist(end) ? end : undefined
   }
 
@@ -274,11 +271,10 @@ export class StoredLog<T extends Rows> {
   *allCells(): Iterable<PlacedCell> {
     const start = chunkKey(0, 0, 0)
     for (const { key, value } of this.#rows.cells.getRange({ start, end: endOfRows })) {
-      const chunk = Uint8Array.from(key)
-      const { shard, incarnation } = placeOfKey(chunk)
+      const { shard, incarnation } = placeOfKey(key)
       const name = this.numbers.name(shard)
-      const cells = decodeChunk(Uint8Array.from(value))
-      const dead = this.#deadIn(chunk)
+      const cells = decodeChunk(value)
+      const dead = this.#deadIn(key)
       for (const cell of cells) {
         if (dead?.has(cell.clock) !== true) yield { ...liveCell(incarnation, cell), shard: name }
       }
@@ -410,9 +406,8 @@ export class StoredLog<T extends Rows> {
         isFirst = false
       }
       for (const key of keys) {
-        const here = Uint8Array.from(key)
-        if (before !== undefined) yield* take(before, firstClockOf(here))
-        before = here
+        if (before !== undefined) yield* take(before, firstClockOf(key))
+        before = key
         // Far from the next one: look there instead of walking.
         if (skipped > 16 && allFrom === Number.MAX_SAFE_INTEGER) {
           isDone = next >= clocks.length
@@ -468,7 +463,7 @@ export class StoredLog<T extends Rows> {
     for (const { key, value } of changes.getRange({ start: changeKey(0), end: changeKey(sequence + 1) })) {
       if (feedBytes <= feedBytesMax) break
       feedBytes -= value.length
-      writes.push({ rows: changes, key: Uint8Array.from(key), value: undefined })
+      writes.push({ rows: changes, key, value: undefined })
     }
     return feedBytes
   }

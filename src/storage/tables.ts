@@ -14,9 +14,9 @@ export interface Rows {
   /** Gone with the next call. */
   getBinaryFast(key: Uint8Array): Uint8Array | undefined
   doesExist(key: Uint8Array): boolean
-  /** Keys may be gone with the next step. */
+  /** Keys are the caller's own. */
   getKeys(range: Range): Iterable<Uint8Array>
-  /** Keys and values may be gone with the next step. */
+  /** Keys and values are the caller's own. */
   getRange(range: Range): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>
 }
 

@@ -38,8 +38,10 @@ export const contextLengthMax = 256
 
 /** Folds the register cells of one key. */
 export function foldRegister(cells: readonly PlacedCell[], roster: Roster): RegisterView {
-  const candidates = roster.valid(cells).flatMap(candidateOf)
-  if (candidates.length <= 1) return { winner: candidates[0], conflicts: [] }
+  // What nearly every key is: written by one.
+  if (cells.length === 1) return { winner: candidateOf(roster.valid(cells)[0]), conflicts: none }
+  const candidates = candidatesOf(cells, roster)
+  if (candidates.length <= 1) return { winner: candidates[0], conflicts: none }
   const open = candidates.filter((candidate) => !candidates.some((other) => hasSeen(other, candidate)))
   const counting = open.filter(
     (candidate) => !candidates.some((other) => isOverruled(candidate, other, roster)),
@@ -57,7 +59,7 @@ export function contextOf(cells: readonly PlacedCell[], roster: Roster, incarnat
   const see = (seen: number, clock: number): void => {
     context.set(seen, Math.max(context.get(seen) ?? 0, clock))
   }
-  for (const { cell, first, placed } of roster.valid(cells).flatMap(candidateOf)) {
+  for (const { cell, first, placed } of candidatesOf(cells, roster)) {
     for (const [seen, clock] of cell.context) see(seen, clock)
     if (placed.incarnation !== incarnation) see(placed.incarnation, placed.clock + 1)
     if (first.incarnation !== incarnation) see(first.incarnation, first.clock + 1)
@@ -76,10 +78,16 @@ export function versionOf(cells: readonly PlacedCell[]): string {
   return xxhash64(new Uint8Array(dots.buffer), 0n).toString(16).padStart(16, '0')
 }
 
-function candidateOf(placed: PlacedCell): Candidate[] {
-  const cell = decodeCell(placed.content)
-  if (cell?.kind !== 'register') return []
-  return [{ cell, first: cell.was ?? placed, worker: addressOf(placed.shard).worker, placed }]
+const none: readonly Candidate[] = []
+
+function candidatesOf(cells: readonly PlacedCell[], roster: Roster): Candidate[] {
+  return roster.valid(cells).flatMap((placed) => candidateOf(placed) ?? [])
+}
+
+function candidateOf(placed: PlacedCell | undefined): Candidate | undefined {
+  const cell = placed && decodeCell(placed.content)
+  if (cell?.kind !== 'register' || placed === undefined) return undefined
+  return { cell, first: cell.was ?? placed, worker: addressOf(placed.shard).worker, placed }
 }
 
 /** By a later incarnation of the same worker, which it had not seen. */

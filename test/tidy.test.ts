@@ -366,7 +366,7 @@ function read(file: string): string {
 
 /** Every file that is ours, with forward slashes: neither installed, nor built, nor written by a run. */
 function listFiles(folder: string): string[] {
-  const foreign = /^(\.git|node_modules|coverage|dist.*|examples\/flights\/out)$|\.log$/
+  const foreign = /^(\.git|(bench\/)?node_modules|coverage|dist.*|examples\/flights\/out)$|\.log$/
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = relative(root, join(root, folder, entry.name))
       .split(sep)

@@ -17,9 +17,9 @@ const packages = {
   postgresql: 'postgresql',
 }
 
-const missing = await tellAll()
-if (missing.length > 0) {
-  install([...new Set(missing.map((name) => packages[name]))])
+const absent = await tellAll()
+if (absent.length > 0) {
+  install([...new Set(absent.map((name) => packages[name]))])
   const stillMissing = await tellAll()
   if (stillMissing.length > 0) throw new Error(`not found after installing: ${stillMissing.join(', ')}`)
 }

@@ -22,10 +22,11 @@ const { values: options } = parseArgs({
     json: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     only: { type: 'string' },
-    rounds: { type: 'string', default: '5' },
+    rounds: { type: 'string' },
   },
 })
 const wanted = options.only?.split(',').filter((name) => name !== '')
+const rounds = Number(options.rounds ?? (options.quick ? 3 : 5))
 const note = process.stderr.isTTY ? showNote : () => {}
 
 preparePeers()
@@ -56,7 +57,7 @@ async function main() {
     const { figures } = await workloadNamed(name)
     const selected = figures.filter(({ work }) => isWanted(work) || isWanted(name))
     if (selected.length === 0) continue
-    const run = { scratch, quick: options.quick, rounds: Number(options.rounds), servers, note }
+    const run = { scratch, quick: options.quick, rounds, servers, note }
     const measured = await runWorkload(name, run)
     for (const [peer, reason] of measured.absent) reasons.set(peer, reason)
     for (const figure of selected) {

@@ -50,7 +50,7 @@ export function rowOf(figure, measured, quick) {
     unit: figure.unit,
     peers: mapValues(peers, rounded),
     ratio: mapValues(ratio, rounded),
-    target: figure.target,
+    target: mapValues(figure.target, rounded),
     ok: ours !== undefined && Object.entries(figure.target).every(isMet),
     absent,
     ...(measured.failed.size > 0 && { failed }),

@@ -5,15 +5,17 @@ import { cpus, loadavg, release, totalmem } from 'node:os'
 /** @param {string} scratch @returns {Record<string, string>} */
 export function describeMachine(scratch) {
   const { dependencies } = read('../package.json')
+  const { version, dependencies: own, devDependencies } = read('../../package.json')
+  const peers = { lmdb: own.lmdb, msgpackr: own.msgpackr, yjs: devDependencies.yjs, ...dependencies }
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: String(cpus().length),
     memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
     kernel: release(),
     node: process.version,
-    'cairn-store': read('../../package.json').version,
-    peers: Object.entries(dependencies)
-      .map(([name, version]) => `${name} ${version.replace(/^npm:/, '')}`)
+    'cairn-store': version,
+    peers: Object.entries(peers)
+      .map(([name, pinned]) => `${name} ${pinned.replace(/^npm:.*@/, '')}`)
       .join(', '),
     'file system': fileSystemOf(scratch),
     load: loadavg()

@@ -1,9 +1,12 @@
 /** The record that every row writes: context of one column of one partition. */
+import { Packr } from 'msgpackr'
 
 /**
  * @typedef {(string | number)[]} Key
  * @typedef {{ key: Key, value: Record<string, unknown> }} Entry
  */
+
+const packr = new Packr({ useRecords: false, variableMapSize: true })
 
 /**
  * The i-th key. Its number is distinct for each i below 2^32 and lies anywhere: a database that keeps keys in order meets them at random.
@@ -44,6 +47,13 @@ export function recordOf(index, version = 0) {
  */
 export function recordsOf(from, count, version = 0) {
   return Array.from({ length: count }, (_, index) => recordOf(from + index, version))
+}
+
+/** Bytes of records as msgpack, keys and values: what there is to keep. @param {Entry[]} records */
+export function payloadBytes(records) {
+  let bytes = 0
+  for (const { key, value } of records) bytes += packr.pack(key).length + packr.pack(value).length
+  return bytes
 }
 
 /**

@@ -30,7 +30,7 @@ let state
 
 /** @type {Record<string, (message: any) => unknown>} */
 const answers = {
-  absent: async () => (await peerOf(side)).absent?.(),
+  absent: async () => (await side.absent?.()) ?? (await peerOf(side)).absent?.(),
   fill: async (message) => {
     bench = await benchOf(message)
     mkdirSync(message.dir, { recursive: true })

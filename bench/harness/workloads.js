@@ -6,6 +6,7 @@ import { readdirSync } from 'node:fs'
  *
  * @typedef {object} Side
  * @property {string} [peer] file of `bench/peers` that the process loads
+ * @property {() => string | undefined | Promise<string | undefined>} [absent] why it cannot be measured here, if so; asked besides the peer
  * @property {(size: number) => string[]} [fixtures] what `fill` writes, by name: each is made once a run for every peer, and what rounds do to it does not matter to others
  * @property {(bench: any, dir: string, name: string) => unknown} [fill]
  * @property {(bench: any) => unknown} [open] before the first round; its result is the state

@@ -1,9 +1,9 @@
 /** Cairn as users get it: the built package. */
 import { openStore } from '../../dist/index.js'
 
-/** @param {string} dir */
-export async function open(dir) {
-  const store = await openStore({ dir, worker: 'rank-17' })
+/** @param {string} dir @param {string} [_server] @param {object} [options] of the store */
+export async function open(dir, _server, options) {
+  const store = await openStore({ dir, worker: 'rank-17', ...options })
   return {
     store,
     putBatch: (records) =>

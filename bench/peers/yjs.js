@@ -8,8 +8,8 @@ import { joined } from '../harness/record.js'
 /** @param {string} dir */
 export async function open(dir) {
   const doc = new Y.Doc()
-  const state = join(dir, 'state')
-  if (existsSync(state)) Y.applyUpdate(doc, readFileSync(state))
+  const stateFile = join(dir, 'state')
+  if (existsSync(stateFile)) Y.applyUpdate(doc, readFileSync(stateFile))
   const map = doc.getMap('context')
   const file = await openFile(join(dir, 'log'), 'a')
   let updates = []
@@ -35,7 +35,10 @@ export async function open(dir) {
       return found
     },
     /** What the next opening begins with. */
-    save: () => writeFileSync(state, Y.encodeStateAsUpdate(doc)),
+    save: () => writeFileSync(stateFile, Y.encodeStateAsUpdate(doc)),
+    state: () => Y.encodeStateAsUpdate(doc),
+    size: () => map.size,
+    merge: (update) => Y.applyUpdate(doc, update),
     close: () => file.close(),
   }
 }

@@ -78,11 +78,16 @@ export async function getAll(store, indexes) {
   return seconds
 }
 
+/** Writes records 0 to `keys` so many times, always with other values, a batch each. */
+export async function overwriteAll(store, keys, times) {
+  for (let version = 0; version < times; version++) await store.putBatch(recordsOf(0, keys, version))
+}
+
 /** An open store in an empty directory for one piece of work; both are gone afterwards. */
-export async function withNewStore(bench, work) {
+export async function withNewStore(bench, work, options) {
   const dir = bench.newDir()
   try {
-    const store = await bench.peer.open(dir, bench.server)
+    const store = await bench.peer.open(dir, bench.server, options)
     await store.empty?.()
     try {
       return await work(store, dir)

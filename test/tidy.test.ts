@@ -92,17 +92,15 @@ describe('packages', () => {
     expectNone(wrong)
   })
 
-  const manifest = JSON.parse(read('package.json'))
-  const pins: [string, string][] = [manifest.dependencies, manifest.devDependencies].flatMap((group) =>
-    Object.entries<string>(group),
-  )
+  const pins = pinsOf('package.json')
 
-  test('versions are pinned exactly', () => {
-    const loose = pins.filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))
+  test.each(['package.json', 'bench/package.json'])('versions are pinned exactly in %s', (file) => {
+    const loose = pinsOf(file).filter(
+      ([, version]) => !/^(npm:[^@]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/.test(version),
+    )
     expectNone(
       loose.map(
-        ([name, version]) =>
-          `${at('package.json', `"${name}": "`)} ${name} ${version} is not one exact version`,
+        ([name, version]) => `${at(file, `"${name}": "`)} ${name} ${version} is not one exact version`,
       ),
     )
   })
@@ -118,16 +116,9 @@ describe('packages', () => {
     )
   })
 
-  test('the lockfile holds no download address', () => {
+  test.each(['package-lock.json', 'bench/package-lock.json'])('%s holds no download address', (file) => {
     const pattern = /"resolved": "http/
-    expectNone(
-      findAll(
-        'package-lock.json',
-        read('package-lock.json'),
-        pattern,
-        'leave addresses to the registry in use',
-      ),
-    )
+    expectNone(findAll(file, read(file), pattern, 'leave addresses to the registry in use'))
   })
 })
 
@@ -216,6 +207,12 @@ describe('leftovers', () => {
     expectNone(wrong)
   })
 })
+
+/** Names and versions of everything that a manifest depends on. */
+function pinsOf(file: string): [string, string][] {
+  const { dependencies, devDependencies = {} } = JSON.parse(read(file))
+  return [dependencies, devDependencies].flatMap((group) => Object.entries<string>(group))
+}
 
 interface Import {
   readonly specifier: string

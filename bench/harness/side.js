@@ -47,6 +47,8 @@ const answers = {
   close: () => side.close?.(bench, state),
 }
 
+// A side does not outlive the run.
+process.on('disconnect', () => process.exit())
 process.on('message', (message) => void answer(message))
 
 /** @param {any} message */

@@ -3,19 +3,19 @@ import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Packr } from 'msgpackr'
 
+const packr = new Packr({ useRecords: false, variableMapSize: true })
+
 /** @param {string} dir */
 export async function open(dir) {
   const file = await openFile(join(dir, 'log'), 'a')
-  const packr = new Packr({ useRecords: false, variableMapSize: true })
-  const append = async (records) => {
-    const parts = []
-    for (const { key, value } of records) parts.push(packr.pack([key, value]))
-    await file.write(Buffer.concat(parts))
+  const putBatch = async (records) => {
+    await file.write(packed(records))
     await file.datasync()
   }
-  return {
-    putBatch: append,
-    put: (record) => append([record]),
-    close: () => file.close(),
-  }
+  return { putBatch, put: (record) => putBatch([record]), close: () => file.close() }
+}
+
+/** Records one after the other. */
+export function packed(records) {
+  return Buffer.concat(records.map(({ key, value }) => packr.pack([key, value])))
 }

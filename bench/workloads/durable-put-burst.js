@@ -19,6 +19,7 @@ export default {
       'ours',
       'map',
       'raw-log',
+      'raw-log-sync',
       'lmdb',
       'lmdb-current',
       'sqlite',

@@ -5,6 +5,7 @@ import { counterNames } from './counter-names.js'
 
 const [, , kind, ...given] = process.argv
 const count = kind === 'ours' ? await withStore(...given) : await withRedis(...given)
+process.on('disconnect', () => process.exit())
 process.send?.('ready')
 for (;;) {
   const [amount] = await once(process, 'message')

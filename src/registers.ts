@@ -181,18 +181,16 @@ export class Registers {
     const view = this.#fold(cells)
     const value = this.#valueOf(key, view)
     if (view.winner === undefined || value === undefined) return undefined
-    const shown = this.#shownBy(view, value)
-    return {
+    const shown = view.conflicts.length === 0 ? view.winner : this.#shownBy(view, value)
+    const others = view.conflicts.length === 0 ? [] : [view.winner, ...view.conflicts]
+    return new FoundEntry(
       key,
       value,
-      stamp: shown.cell.stamp,
-      time: new Date(stampMs(shown.cell.stamp)),
-      worker: shown.worker,
-      incarnation: shown.placed.incarnation,
-      version: versionOf(cells),
-      conflicts: [view.winner, ...view.conflicts].filter((candidate) => candidate !== shown).map(conflictOf),
-      farAhead: isFarAhead(shown.cell.stamp, this.#core.environment.time.now()),
-    }
+      shown,
+      cells,
+      others.filter((candidate) => candidate !== shown).map(conflictOf),
+      isFarAhead(shown.cell.stamp, this.#core.environment.time.now()),
+    )
   }
 
   /** The candidate that holds the shown value; the newest where a function made up another. */
@@ -203,6 +201,49 @@ export class Registers {
     const holds = ({ cell }: Candidate): boolean =>
       cell.value !== undefined && equalBytes(pack(cell.value), packed)
     return [newest, ...conflicts].find(holds) ?? newest
+  }
+}
+
+/** An entry whose version and time are made when they are asked for: lists of many entries seldom need them. */
+class FoundEntry implements Entry {
+  readonly key: Key
+  readonly value: Value
+  readonly stamp: Stamp
+  readonly worker: string
+  readonly incarnation: number
+  readonly conflicts: readonly Conflict[]
+  readonly farAhead: boolean
+  readonly #cells: readonly PlacedCell[]
+
+  constructor(
+    key: Key,
+    value: Value,
+    shown: Candidate,
+    cells: readonly PlacedCell[],
+    conflicts: readonly Conflict[],
+    farAhead: boolean,
+  ) {
+    this.key = key
+    this.value = value
+    this.stamp = shown.cell.stamp
+    this.worker = shown.worker
+    this.incarnation = shown.placed.incarnation
+    this.conflicts = conflicts
+    this.farAhead = farAhead
+    this.#cells = cells
+  }
+
+  get time(): Date {
+    return new Date(stampMs(this.stamp))
+  }
+
+  get version(): string {
+    return versionOf(this.#cells)
+  }
+
+  toJSON(): Entry {
+    const { key, value, stamp, time, worker, incarnation, version, conflicts, farAhead } = this
+    return { key, value, stamp, time, worker, incarnation, version, conflicts, farAhead }
   }
 }
 

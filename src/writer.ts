@@ -58,6 +58,8 @@ interface DraftEntry {
   readonly content: Uint8Array | undefined
   /** Chosen when the draft is committed, from what is live then. */
   readonly supersedes: (cell: PlacedCell) => boolean
+  /** What was live at the place, and at which commit of the environment, where that was looked up already. */
+  readonly seen?: { readonly cells: readonly PlacedCell[]; readonly sequence: number }
 }
 
 /** Writes that will be committed together. Of several to one index key the last counts. */
@@ -129,10 +131,13 @@ export class Draft {
   }
 }
 
-/** A cell to be, and its index key where it is known already. */
+/** A cell to be. */
 interface NewCell {
-  readonly place: Uint8Array | undefined
   readonly content: Uint8Array
+  /** Its index key; `undefined` where that is made of its dot. */
+  readonly place: Uint8Array | undefined
+  /** Nothing is live there. */
+  readonly isAlone: boolean
 }
 
 /** What a draft does to one shard. */
@@ -195,7 +200,8 @@ export class Writer {
     })
     if (content.length > valueBytesMax)
       checkSize(content.length - keyBytes.length - 18 * context.size, `The value of ${formatKey(key)}`)
-    draft.put({ place, shard, content, supersedes: this.#isOwn })
+    const { sequence } = this.#environment
+    draft.put({ place, shard, content, supersedes: this.#isOwn, seen: { cells, sequence } })
   }
 
   /** Where the key holds nothing, as far as is known here, nothing is written. */
@@ -384,9 +390,10 @@ export class Writer {
       if (known === undefined) byShard.set(shard, (known = { cells: [], died: [] }))
       return known
     }
-    for (const { place, shard, content, supersedes } of entries) {
-      if (content !== undefined) part(shard).cells.push({ place, content })
-      const live = place === undefined ? [] : this.#environment.storage.cells(place)
+    for (const entry of entries) {
+      const { place, shard, content, supersedes } = entry
+      const live = this.#liveAt(entry)
+      if (content !== undefined) part(shard).cells.push({ place, content, isAlone: live.length === 0 })
       for (const cell of live) if (supersedes(cell)) part(cell.shard).died.push(cell)
     }
     this.#environment.commitOwn(
@@ -395,22 +402,24 @@ export class Writer {
     if (draft.settles) this.#unsettled.clear()
   }
 
+  #liveAt({ place, seen }: DraftEntry): readonly PlacedCell[] {
+    if (place === undefined) return []
+    if (seen?.sequence === this.#environment.sequence) return seen.cells
+    return this.#environment.storage.cells(place)
+  }
+
   #change(shard: ShardName, cells: readonly NewCell[], died: readonly LiveCell[]): Change {
     const incarnation = this.#incarnation(shard)
     const from = this.#environment.storage.shards().get(shard)?.clocks.get(incarnation) ?? 0
     const born: LiveCell[] = []
     let clock = from
-    const bear = (content: Uint8Array, place: Uint8Array | undefined): void => {
-      born.push({
-        incarnation,
-        clock,
-        content,
-        indexKey: place ?? indexKeyOf(content, { incarnation, clock }),
-      })
+    const bear = ({ content, place, isAlone }: NewCell): void => {
+      const indexKey = place ?? indexKeyOf(content, { incarnation, clock })
+      born.push({ incarnation, clock, content, indexKey, isAlone })
       clock++
     }
-    if (from === 0) bear(this.#incarnationCell(), undefined)
-    for (const { content, place } of cells) bear(content, place)
+    if (from === 0) bear({ content: this.#incarnationCell(), place: undefined, isAlone: true })
+    for (const cell of cells) bear(cell)
     // A change that only deletes has a clock of its own, dead at birth: equal clocks must mean equal state.
     const to = Math.max(clock, from + 1)
     return { shard, advanced: [{ incarnation, from, to }], born, died }

@@ -174,8 +174,15 @@ function stringEnd(bytes: Uint8Array, start: number): number {
 }
 
 function readString(bytes: Uint8Array, start: number, end: number): string {
+  let seen = 0
+  let zeros = false
+  for (let i = start; i < end; i++) {
+    seen |= bytes[i] as number
+    zeros ||= bytes[i] === 0
+  }
   const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
-  const plain = text.includes(0) ? Buffer.from([...unescapeZeros(text)]) : text
+  if (seen < 0x80 && !zeros) return text.toString('latin1')
+  const plain = zeros ? Buffer.from([...unescapeZeros(text)]) : text
   const string = plain.toString('utf8')
   if (string.includes('\ufffd') && !Buffer.from(string).equals(plain)) throw damaged(bytes)
   return string

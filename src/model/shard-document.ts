@@ -34,6 +34,8 @@ import {
 export interface LiveCell extends Dot {
   readonly content: Uint8Array
   readonly indexKey: Uint8Array
+  /** True where it is known that no other cell of its index key is live: a hint that spares storage a look-up. */
+  readonly isAlone?: boolean
 }
 
 /** What must be known of a shard to plan a change of it; storage adapters provide it. */

@@ -34,7 +34,6 @@ import { chunkBytesMax, decodeNumbers, encodeNumbers, metaKey, progressKey } fro
 import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
 import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
 import { Overlay, type OverlaidKey } from './overlay.ts'
-import { RecentLookups } from './recent-lookups.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
 import { StoredLog, Turn, type SettledSums } from './stored-log.ts'
@@ -87,7 +86,6 @@ class LmdbStorage implements Storage {
   readonly #summaries = new Map<ShardName, ShardSummary>()
   /** Keys in the index, as far as it has been made; `undefined` where an index was found that nobody has read through. */
   #indexed: AbsenceFilter | undefined
-  readonly #recent = new RecentLookups()
   #active = new Overlay()
   #frozen: Overlay | undefined
   /** What its settling needs of the moment when it was frozen. */
@@ -172,7 +170,6 @@ class LmdbStorage implements Storage {
       const { incarnation, clock } = cell
       overlay.add(
         { shard, advanced: [{ incarnation, from: clock, to: clock + 1 }], born: [cell], died: [] },
-        unknown,
         () => false,
       )
       if (overlay.bytes < this.#overlayBytesMax) continue
@@ -217,22 +214,18 @@ class LmdbStorage implements Storage {
 
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
     const above = this.#active.get(indexKey)
-    if (above?.isComplete === true) return above.cells
-    return standingAbove(above, this.#active, this.#below(indexKey))
+    const cells =
+      above?.isComplete === true ? above.cells : standingAbove(above, this.#active, this.#below(indexKey))
+    return cells.length === 1 ? [{ ...(cells[0] as PlacedCell), isAlone: true }] : cells
   }
 
-  /** What lies below the active overlay. Remembered for a moment: who writes a key looks it up first. */
+  /** What lies below the active overlay. */
   #below(indexKey: Uint8Array): readonly PlacedCell[] {
-    const hash = hashBytes(indexKey)
-    const recent = this.#recent.get(hash, indexKey)
-    if (recent !== undefined) return recent
     const above = this.#frozen?.get(indexKey)
     if (above?.isComplete === true) return above.cells
-    if (above === undefined && this.#indexed?.isAbsent(hash) === true) return []
+    if (this.#indexed?.isAbsent(hashBytes(indexKey)) === true) return above?.cells ?? []
     const stored = this.#storedCells(indexKey)
-    const cells = this.#frozen === undefined ? stored : standingAbove(above, this.#frozen, stored)
-    this.#recent.set(hash, indexKey, cells)
-    return cells
+    return this.#frozen === undefined ? stored : standingAbove(above, this.#frozen, stored)
   }
 
   #storedCells(indexKey: Uint8Array): readonly PlacedCell[] {
@@ -269,18 +262,8 @@ class LmdbStorage implements Storage {
     }
   }
 
-  /** As far as it costs nothing to know. */
-  readonly #knownBelow = (indexKey: Uint8Array): readonly PlacedCell[] | undefined => {
-    const recent = this.#recent.get(hashBytes(indexKey), indexKey)
-    return recent ?? (this.#isAbsentBelow(indexKey) ? [] : undefined)
-  }
-
-  readonly #isAbsentBelow = (indexKey: Uint8Array): boolean => {
-    if (this.#indexed?.isAbsent(hashBytes(indexKey)) !== true) {
-      return this.#recent.get(hashBytes(indexKey), indexKey)?.length === 0
-    }
-    return this.#frozen?.has(indexKey) !== true
-  }
+  readonly #isAbsentBelow = (indexKey: Uint8Array): boolean =>
+    this.#indexed?.isAbsent(hashBytes(indexKey)) === true && this.#frozen?.has(indexKey) !== true
 
   scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
     return this.#whileOpen(this.#scan(start, end))
@@ -336,7 +319,7 @@ class LmdbStorage implements Storage {
   #follow(changes: readonly Change[]): void {
     for (const change of changes) {
       this.#summary(change.shard).apply(change)
-      this.#active.add(change, this.#knownBelow, this.#isAbsentBelow)
+      this.#active.add(change, this.#isAbsentBelow)
     }
   }
 
@@ -519,7 +502,6 @@ class LmdbStorage implements Storage {
     this.#frozen = this.#active
     this.#frozenAt = { sequence: this.#sequence, sums }
     this.#active = new Overlay()
-    this.#recent.clear()
   }
 
   #startIndexing(): void {
@@ -555,7 +537,6 @@ class LmdbStorage implements Storage {
     await this.#transact(this.#logRoot, step.value.writes)
     this.#log.settledTo(step.value)
     this.#frozen = undefined
-    this.#recent.clear()
     this.#failpoint('after-trim')
   }
 
@@ -670,10 +651,6 @@ function pause(): Promise<void> {
 
 function isDamage(error: unknown): boolean {
   return error instanceof ContextStoreError && error.code === 'DIRECTORY_DAMAGED'
-}
-
-function unknown(): undefined {
-  return undefined
 }
 
 function ignore(): void {}

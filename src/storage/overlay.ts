@@ -153,15 +153,8 @@ export class Overlay {
     return this.#strands.get(shard)?.get(incarnation)
   }
 
-  /**
-   * Takes in a change. `below` tells the cells that lie below a key of which something died, where they are known; `isAbsent` whether surely nothing lies below
-   * a key.
-   */
-  add(
-    change: Change,
-    below: (indexKey: Uint8Array) => readonly PlacedCell[] | undefined,
-    isAbsent: (indexKey: Uint8Array) => boolean,
-  ): void {
+  /** Takes in a change. `isAbsent` says whether surely nothing lies below a key. */
+  add(change: Change, isAbsent: (indexKey: Uint8Array) => boolean): void {
     const { shard, advanced, born, died } = change
     for (const { incarnation, from, to } of advanced) {
       const strand = this.#strandFor(shard, incarnation)
@@ -170,11 +163,6 @@ export class Overlay {
     }
     for (const cell of died) this.#die(shard, cell)
     for (const cell of born) this.#bear(shard, cell, isAbsent)
-    for (const { indexKey } of died) {
-      const key = this.#find(indexKey)
-      if (this.#isComplete[key] === 1) continue
-      if (below(indexKey)?.every((cell) => this.hides(cell)) === true) this.#isComplete[key] = 1
-    }
   }
 
   #strandFor(shard: ShardName, incarnation: number): Strand {
@@ -205,12 +193,14 @@ export class Overlay {
     return this.#number
   }
 
-  #die(shard: ShardName, { incarnation, clock, indexKey }: LiveCell): void {
+  #die(shard: ShardName, { incarnation, clock, indexKey, isAlone }: LiveCell): void {
     const strand = this.#strandFor(shard, incarnation)
     const cell = clock >= strand.from ? this.#cellAt(strand, clock) : none
     if (cell === none) {
       strand.dead.add(clock)
-      this.#keyFor(indexKey)
+      const key = this.#keyFor(indexKey)
+      // It was all that lay below.
+      if (isAlone === true) this.#isComplete[key] = 1
       this.bytes += cellOverheadBytes
     } else if (this.#isDead[cell] === 0) {
       this.#isDead[cell] = 1
@@ -234,7 +224,7 @@ export class Overlay {
     const strand = this.#strandFor(shard, born.incarnation)
     const keys = this.#keyCount
     const key = this.#keyFor(born.indexKey)
-    if (this.#keyCount > keys && isAbsent(born.indexKey)) this.#isComplete[key] = 1
+    if (this.#keyCount > keys && (born.isAlone === true || isAbsent(born.indexKey))) this.#isComplete[key] = 1
     const { content, clock } = born
     const start = this.#structs.reserve(structOverheadMax + content.length)
     const end = putStruct(this.#structs.last, start, strand.structHead, clock, content)

@@ -15,18 +15,19 @@ import {
   cellKind,
   decodeCell,
   encodeCell,
+  encodeFirstRegister,
   indexKey,
   indexKeyFor,
   indexKeyOf,
   type Cell,
   type Opening,
+  type RegisterCell,
   type StatisticCell,
 } from './model/cell.ts'
-import { noClocks } from './model/clocks.ts'
 import { contextLengthMax, contextOf, foldRegister } from './model/fold/register.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { IdSet, idsPerBlock } from './model/id-set.ts'
-import { encodeKey, formatKey, type Key } from './model/key.ts'
+import { decodeKey, encodeKey, formatKey, type Key } from './model/key.ts'
 import {
   addressOf,
   contextShard,
@@ -38,7 +39,7 @@ import {
 import type { Change, LiveCell } from './model/shard-document.ts'
 import type { Stamp } from './model/stamp.ts'
 import { Summary } from './model/summary.ts'
-import { checkValue, valueBytesMax } from './model/value.ts'
+import { checkValue, valueBytesMax, type Value } from './model/value.ts'
 
 /** Who writes; stands in the incarnation cells. */
 export interface WriterIdentity {
@@ -186,28 +187,37 @@ export class Writer {
   set(draft: Draft, key: Key, value: unknown): void {
     checkValue(value)
     const place = indexKeyFor(cellKind.register, key)
-    const keyBytes = place.subarray(1)
     const shard = this.#contextShard(key)
-    const cells = this.#environment.storage.cells(place)
-    const context = cells.length === 0 ? noClocks : this.#context(cells, shard, key)
-    const content = encodeCell({
-      kind: 'register',
-      key: keyBytes,
-      stamp: this.#stamp(),
-      context,
-      was: undefined,
-      value,
-    })
-    if (content.length > valueBytesMax)
-      checkSize(content.length - keyBytes.length - 18 * context.size, `The value of ${formatKey(key)}`)
-    const { sequence } = this.#environment
+    const { sequence, storage } = this.#environment
+    const cells = storage.cells(place)
+    const content =
+      cells.length === 0
+        ? encodeFirstRegister(place, this.#stamp(), value)
+        : this.#registerAfter(cells, shard, place, value)
+    if (content.length > valueBytesMax) this.#checkValueSize(content, key)
     draft.put({ place, shard, content, supersedes: this.#isOwn, seen: { cells, sequence } })
+  }
+
+  #registerAfter(
+    cells: readonly PlacedCell[],
+    shard: ShardName,
+    place: Uint8Array,
+    value: Value | undefined,
+  ): Uint8Array {
+    const key = place.subarray(1)
+    const context = this.#context(cells, shard, key)
+    return encodeCell({ kind: 'register', key, stamp: this.#stamp(), context, was: undefined, value })
+  }
+
+  /** Its own size: key and context have limits of their own. */
+  #checkValueSize(content: Uint8Array, key: Key): void {
+    const cell = decodeCell(content) as RegisterCell
+    checkSize(content.length - cell.key.length - 18 * cell.context.size, `The value of ${formatKey(key)}`)
   }
 
   /** Where the key holds nothing, as far as is known here, nothing is written. */
   delete(draft: Draft, key: Key): void {
-    const keyBytes = encodeKey(key)
-    const place = indexKey(cellKind.register, keyBytes)
+    const place = indexKeyFor(cellKind.register, key)
     const cells = this.#environment.storage.cells(place)
     const { winner, conflicts } = foldRegister(cells, this.#environment.roster)
     if (winner?.cell.value === undefined && conflicts.length === 0) {
@@ -215,16 +225,8 @@ export class Writer {
       return
     }
     const shard = this.#contextShard(key)
-    const context = this.#context(cells, shard, key)
-    const cell: Cell = {
-      kind: 'register',
-      key: keyBytes,
-      stamp: this.#stamp(),
-      context,
-      was: undefined,
-      value: undefined,
-    }
-    const content = context.size === 0 ? undefined : encodeCell(cell)
+    const isSeen = this.#context(cells, shard, place.subarray(1)).size > 0
+    const content = isSeen ? this.#registerAfter(cells, shard, place, undefined) : undefined
     draft.put({ place, shard, content, supersedes: this.#isOwn })
   }
 
@@ -414,8 +416,8 @@ export class Writer {
     const born: LiveCell[] = []
     let clock = from
     const bear = ({ content, place, isAlone }: NewCell): void => {
-      const indexKey = place ?? indexKeyOf(content, { incarnation, clock })
-      born.push({ incarnation, clock, content, indexKey, isAlone })
+      const dot = { incarnation, clock }
+      born.push({ incarnation, clock, content, indexKey: place ?? indexKeyOf(content, dot), isAlone })
       clock++
     }
     if (from === 0) bear({ content: this.#incarnationCell(), place: undefined, isAlone: true })
@@ -460,12 +462,12 @@ export class Writer {
     return this.#opening
   }
 
-  #context(cells: readonly PlacedCell[], shard: ShardName, key: Key) {
+  #context(cells: readonly PlacedCell[], shard: ShardName, key: Uint8Array) {
     const context = contextOf(cells, this.#environment.roster, this.#incarnation(shard))
     if (context.size > contextLengthMax) {
       throw new ContextStoreError(
         'CONTEXT_TOO_LONG',
-        `${formatKey(key)} was written by more than ${contextLengthMax} incarnations.`,
+        `${formatKey(decodeKey(key))} was written by more than ${contextLengthMax} incarnations.`,
         'Give each worker its own key, or use a counter, progress or a statistic.',
       )
     }

@@ -214,9 +214,8 @@ class LmdbStorage implements Storage {
 
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
     const above = this.#active.get(indexKey)
-    const cells =
-      above?.isComplete === true ? above.cells : standingAbove(above, this.#active, this.#below(indexKey))
-    return cells.length === 1 ? [{ ...(cells[0] as PlacedCell), isAlone: true }] : cells
+    if (above?.isComplete === true) return above.cells
+    return standingAbove(above, this.#active, this.#below(indexKey))
   }
 
   /** What lies below the active overlay. */
@@ -604,8 +603,11 @@ function standingAbove(
   below: readonly PlacedCell[],
 ): readonly PlacedCell[] {
   if (overlay.isEmpty || (below.length === 0 && above === undefined)) return below
-  const standing = below.filter((cell) => !overlay.hides(cell))
-  return above === undefined ? standing : [...standing, ...above.cells]
+  const cells = below.filter((cell) => !overlay.hides(cell))
+  if (above !== undefined) cells.push(...above.cells)
+  // Each said of itself whether it was alone where it lies.
+  const isAlone = cells.length === 1
+  return cells.map((cell) => (cell.isAlone === isAlone ? cell : { ...cell, isAlone }))
 }
 
 /** Keys of an overlay and of what lies below it, in order. */

@@ -353,12 +353,15 @@ export class Overlay {
 
   #overlaid(key: number, indexKey: Uint8Array): OverlaidKey {
     const cells: PlacedCell[] = []
-    for (let cell = this.#firstCell[key] as number; cell !== none; cell = this.#nextOfKey[cell] as number)
-      cells.push(this.#placed(cell, indexKey))
-    return { indexKey, cells, isComplete: this.#isComplete[key] === 1 }
+    const first = this.#firstCell[key] as number
+    const isComplete = this.#isComplete[key] === 1
+    const isAlone = isComplete && first !== none && this.#nextOfKey[first] === none
+    for (let cell = first; cell !== none; cell = this.#nextOfKey[cell] as number)
+      cells.push(this.#placed(cell, indexKey, isAlone))
+    return { indexKey, cells, isComplete }
   }
 
-  #placed(cell: number, indexKey: Uint8Array): PlacedCell {
+  #placed(cell: number, indexKey: Uint8Array, isAlone: boolean): PlacedCell {
     const strand = this.#strandList[this.#cellStrand[cell] as number] as Strand
     return {
       shard: strand.shard,
@@ -366,6 +369,7 @@ export class Overlay {
       clock: this.#cellClock[cell] as number,
       indexKey,
       content: this.#content(cell),
+      isAlone,
     }
   }
 
@@ -381,7 +385,8 @@ export class Overlay {
     for (let i = this.#firstBornAt(strand, from); i < strand.born.length; i++) {
       const cell = strand.born[i] as number
       if ((this.#cellClock[cell] as number) >= to) return
-      if (this.#isDead[cell] === 0) yield this.#placed(cell, this.#keyBytes(this.#cellKey[cell] as number))
+      if (this.#isDead[cell] === 0)
+        yield this.#placed(cell, this.#keyBytes(this.#cellKey[cell] as number), false)
     }
   }
 

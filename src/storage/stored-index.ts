@@ -30,7 +30,7 @@ export class StoredIndex<T extends Rows> {
 
   /** Live cells of one key. Throws `DIRECTORY_DAMAGED`. */
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
-    const row = this.#rows.getBinary(indexKey)
+    const row = this.#rows.getBinaryFast(indexKey)
     return row === undefined ? [] : this.#placed(indexKey, row)
   }
 
@@ -55,12 +55,15 @@ export class StoredIndex<T extends Rows> {
   }
 
   #placed(indexKey: Uint8Array, row: Uint8Array): PlacedCell[] {
-    return decodeIndexRow(row).map(({ shard, incarnation, clock, content }) => ({
+    const cells = decodeIndexRow(row)
+    const isAlone = cells.length === 1
+    return cells.map(({ shard, incarnation, clock, content }) => ({
       shard: this.#numbers.name(shard),
       incarnation,
       clock,
       indexKey,
       content: content ?? this.#contentOf(shard, incarnation, clock),
+      isAlone,
     }))
   }
 }

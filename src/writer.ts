@@ -466,8 +466,8 @@ export class Writer {
     const born: LiveCell[] = []
     let clock = from
     const bear = ({ content, place, isAlone }: NewCell): void => {
-      const indexKey = place ?? indexKeyOf(content, { incarnation, clock })
-      born.push({ incarnation, clock, content, indexKey, isAlone })
+      const at = place ?? indexKeyOf(content, { incarnation, clock })
+      born.push({ incarnation, clock, content, indexKey: at, isAlone })
       clock++
     }
     if (from === 0) bear({ content: this.#incarnationCell(), place: undefined, isAlone: true })

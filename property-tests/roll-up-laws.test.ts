@@ -7,10 +7,11 @@
  */
 import { expect, test } from 'vitest'
 import { byElement, byHash, byRange, byWorker } from '../src/model/shard.ts'
-import type { Key } from '../src/model/key.ts'
+import { cellKind, indexKey } from '../src/model/cell.ts'
+import { decodeKey, encodePrefix, prefixEnd, type Key } from '../src/model/key.ts'
 import type { RollUp } from '../src/roll-up.ts'
 import type { Store } from '../src/store.ts'
-import { openAlone } from '../test/support/meet.ts'
+import { environmentOf, openAlone } from '../test/support/meet.ts'
 import type { Choices } from './support/choices.ts'
 import { checkRuns, expectSame, JobClock, learn, learnAll, patience, type Lesson } from './support/jobs.ts'
 
@@ -106,7 +107,10 @@ test('every group is the same before and after a roll-up, everywhere and always'
           break
         }
       }
-      for (const some of [site, sites[place] as Site]) expectSummaries(some, rollUpOf(some), units)
+      for (const some of [site, sites[place] as Site]) {
+        expectSummaries(some, rollUpOf(some), units)
+        expectCovered(some, rollUpOf(some))
+      }
     }
     // Whatever nobody has finished, somebody finishes now.
     for (const unit of units)
@@ -119,7 +123,12 @@ test('every group is the same before and after a roll-up, everywhere and always'
       expectGroup(rollUpOf(site), units)
     }
     learnAll(sites.map(({ store }) => store))
-    for (const site of sites) expectGroup(rollUpOf(site), units)
+    for (const site of sites) rollUpOf(site).apply(units)
+    learnAll(sites.map(({ store }) => store))
+    for (const site of sites) {
+      expectGroup(rollUpOf(site), units)
+      expectNoFineCells(site)
+    }
   })
 })
 
@@ -165,6 +174,35 @@ function expectGroup(rollUp: RollUp, units: readonly Key[]): void {
   )
   const numbers = group.map((of) => (of as [Key, unknown])[0][0] as number)
   expect(numbers).toEqual(numbers.toSorted((a, b) => a - b))
+}
+
+/** Of a unit that is rolled up no read shows a fine key, whoever wrote it and whenever it came. */
+function expectCovered({ store }: Site, rollUp: RollUp): void {
+  const covered = new Set(
+    Array.from(rollUp.units(), ({ unit, isRolledUp }) => (isRolledUp ? nameOf(unit) : '')),
+  )
+  const isCovered = (key: Key): boolean =>
+    [1, 2].some((unitLength) => covered.has(nameOf(key.slice(1, 1 + unitLength))))
+  const shown = [
+    ...store.keys(['fine']),
+    ...Array.from(store.entries(['fine']), ({ key }) => key),
+    ...Array.from(store.conflicts(['fine']), ({ key }) => key),
+    ...storedBelow(store).filter((key) => store.has(key)),
+  ]
+  expect(shown.filter(isCovered)).toEqual([])
+}
+
+/** Cells go down: once everybody has rolled up everything, nothing is left of what was fine, no deletions either. */
+function expectNoFineCells({ store }: Site): void {
+  expect(storedBelow(store)).toEqual([])
+}
+
+/** Keys of fine cells that are live, deletions too. */
+function storedBelow(store: Store): Key[] {
+  const start = indexKey(cellKind.register, encodePrefix(['fine']))
+  return Array.from(environmentOf(store).storage.scan(start, prefixEnd(start)), (entry) =>
+    decodeKey(entry.indexKey.subarray(1)),
+  )
 }
 
 function summariesOf(rollUp: RollUp): Map<string, unknown> {

@@ -31,16 +31,17 @@ export class ContextAdapter {
     this.#store.set(this.#checked(key), value)
   }
 
+  /** The context of a part, `undefined` where there is none. Throws `KEY_INVALID` where the structure has no such part. */
   getContext(key: Key): Value | undefined {
     return this.#store.get(this.#checked(key))
   }
 
-  /** False where there was none. */
+  /** Removes the context of a part; false where there was none. Throws `KEY_INVALID` where the structure has no such part. */
   removeContext(key: Key): boolean {
     return this.#store.delete(this.#checked(key))
   }
 
-  /** Keys that have context and begin with `prefix`, without the adapter's own prefix. */
+  /** Keys that have context and begin with `prefix`, without the adapter's own prefix, in key order. Cost: a scan of them. Throws `KEY_INVALID`. */
   listContextKeys(prefix: Key = []): Key[] {
     return this.#store.listKeys([...this.#prefix, ...prefix]).map((key) => key.slice(this.#prefix.length))
   }

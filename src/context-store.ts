@@ -7,10 +7,13 @@ import type { Value } from './model/value.ts'
 
 /** What adapters of data structures need of a store. Every `Store` is one. */
 export interface ContextStore {
+  /** Writes a value, visible at once. Throws `KEY_INVALID`, `VALUE_INVALID`. */
   set(key: Key, value: Value): void
+  /** The value of a key, `undefined` where there is none. Throws `KEY_INVALID`. */
   get(key: Key): Value | undefined
-  /** False where the key held nothing. */
+  /** Deletes a key; false where it held nothing. Throws `KEY_INVALID`. */
   delete(key: Key): boolean
+  /** Keys that begin with `prefix`, in key order. Cost: a scan of them. Throws `KEY_INVALID`. */
   listKeys(prefix?: Key): Key[]
 }
 

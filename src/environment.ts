@@ -7,7 +7,8 @@ import { toMapKey } from './base/bytes.ts'
 import type { Random } from './base/random.ts'
 import type { Time } from './base/time.ts'
 import { ContextStoreError } from './errors.ts'
-import { cellKind, decodeCell, indexKey } from './model/cell.ts'
+import { CoveredUnits } from './covered-units.ts'
+import { cellKind, decodeCell, eventsFrom, indexKey } from './model/cell.ts'
 import { coversClocks, noClocks, type Clocks } from './model/clocks.ts'
 import { Roster } from './model/fold/roster.ts'
 import { prefixEnd } from './model/key.ts'
@@ -21,7 +22,7 @@ import {
   type ShardView,
 } from './model/shard-document.ts'
 import { addressOf, type ShardName } from './model/shard.ts'
-import { StampClock } from './model/stamp.ts'
+import { StampClock, stampAheadMsMax } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
 import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
 import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
@@ -43,12 +44,15 @@ type ChangeListener = (updates: readonly ShardUpdate[]) => void
 export class Environment implements Replica {
   readonly storage: Storage
   readonly roster = new Roster()
+  readonly covered: CoveredUnits
   readonly clock = new StampClock()
   readonly time: Time
   readonly random: Random
   readonly #listeners = new Set<ChangeListener>()
   readonly #committed = new Set<(changes: readonly Change[]) => void>()
   readonly #watchers = new Set<(notice: CommitNotice) => void>()
+  readonly #learners = new Set<(changes: readonly Change[]) => void>()
+  readonly #sealListeners = new Set<() => void>()
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
   #sequence = 0
@@ -58,11 +62,20 @@ export class Environment implements Replica {
     this.storage = storage
     this.time = time
     this.random = random
+    this.covered = new CoveredUnits(storage, this.roster)
     for (const kind of [cellKind.incarnation, cellKind.seal]) {
       const start = indexKey(kind, new Uint8Array(0))
       for (const { cells } of storage.scan(start, prefixEnd(start)))
         for (const cell of cells) this.roster.add(cell)
     }
+    this.#followJournal()
+  }
+
+  /** The clock may have been set back since: events that are stored already come before those of this opening. */
+  #followJournal(): void {
+    const now = this.time.now()
+    for (const { cells } of this.storage.scan(eventsFrom(now), eventsFrom(now + stampAheadMsMax + 1)))
+      for (const { content } of cells) this.clock.observe(decodeCell(content)?.stamp ?? 0, now)
   }
 
   get environment(): string {
@@ -141,6 +154,7 @@ export class Environment implements Replica {
     const changes = plans.flatMap(({ plan }) => (plan.kind === 'change' ? [plan.change] : []))
     this.#observeStamps(changes)
     this.#commit(changes)
+    for (const learner of this.#learners) learner(changes)
     return []
   }
 
@@ -166,6 +180,16 @@ export class Environment implements Replica {
     return () => this.#watchers.delete(watcher)
   }
 
+  /** Calls `learner` after every commit of what came from elsewhere; it must not throw, and may write. */
+  onLearnt(learner: (changes: readonly Change[]) => void): void {
+    this.#learners.add(learner)
+  }
+
+  /** Calls `listener` when a seal was learnt, before anybody else is told of that commit; it must not throw. */
+  onSeal(listener: () => void): void {
+    this.#sealListeners.add(listener)
+  }
+
   /** The commits after a position, or `undefined` where they are not kept any more. */
   noticesAfter(sequence: number): readonly CommitNotice[] | undefined {
     const oldest = this.#sequence - this.#notices.length
@@ -182,13 +206,24 @@ export class Environment implements Replica {
     if (changes.length === 0) return
     this.storage.commit(changes)
     const now = this.time.monotonic()
+    const { sealsLearnt } = this.roster
     for (const change of changes) {
       this.roster.apply(change)
       for (const { incarnation } of change.advanced) this.#heardMs.set(incarnation, now)
     }
+    for (const { born, died } of changes) {
+      for (const cell of died) this.covered.follow(cell.indexKey)
+      for (const cell of born) this.covered.follow(cell.indexKey)
+    }
+    if (this.roster.sealsLearnt > sealsLearnt) this.#tellOfSeal()
     this.#sequence++
     for (const listener of this.#committed) listener(changes)
     if (this.#watchers.size > 0 || this.#notices.length > 0) this.#notify(changes)
+  }
+
+  #tellOfSeal(): void {
+    this.covered.forget()
+    for (const listener of this.#sealListeners) listener()
   }
 
   #notify(changes: readonly Change[]): void {

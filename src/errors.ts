@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'NAME_INVALID'
   | 'OPTION_INVALID'
   | 'STORE_CLOSED'
+  | 'OPENING_VOID'
   | 'CONTEXT_TOO_LONG'
   | 'VERSION_CHANGED'
   | 'DIRECTORY_NETWORK'

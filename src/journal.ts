@@ -2,7 +2,7 @@
  * The journal: what happened on the way, as events. Everyone appends to a shard of its own; read together they are ordered by stamp, ties broken by dot.
  */
 import { checkName, type Core } from './core.ts'
-import { cellKind, decodeCell, indexKey } from './model/cell.ts'
+import { decodeCell, eventsFrom } from './model/cell.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { addressOf } from './model/shard.ts'
 import { stampMs, type Stamp } from './model/stamp.ts'
@@ -30,6 +30,7 @@ export interface JournalRange {
   readonly type?: string
 }
 
+/** What happened on the way, as events of all workers; each appends to its own shard. Every call on a closed store throws `STORE_CLOSED`. */
 export class Journal {
   readonly #core: Core
 
@@ -37,7 +38,7 @@ export class Journal {
     this.#core = core
   }
 
-  /** Appends an event. Visible at once; durable after `flush`. Throws `NAME_INVALID`, `VALUE_INVALID`. */
+  /** Appends an event. Visible at once; durable after `flush`. Cost: one cell. Throws `NAME_INVALID`, `VALUE_INVALID`, `OPENING_VOID`. */
   append(type: string, data: Value = null): void {
     this.#core.checkOpen()
     checkName('type of event', type)
@@ -56,7 +57,8 @@ export class Journal {
   }
 
   /**
-   * Deletes this worker's own events: those before a time, or all but the newest `keep`, or both. Others trim theirs.
+   * Deletes this worker's own events: those before a time, or all but the newest `keep`, or both. Others trim theirs. Cost: a scan of all
+   * events. Throws `OPENING_VOID`.
    *
    * @returns how many were deleted
    */
@@ -85,13 +87,6 @@ export class Journal {
 
 /** Stamps are safe integers: this is beyond all of them. */
 const endOfTimeMs = 2 ** 43
-
-/** The index key before all events from a time on. */
-function eventsFrom(ms: number): Uint8Array {
-  const stamp = new DataView(new ArrayBuffer(8))
-  stamp.setBigUint64(0, BigInt(Math.max(Math.ceil(ms), 0)) * 1024n)
-  return indexKey(cellKind.event, new Uint8Array(stamp.buffer))
-}
 
 function eventOf({ content, shard, incarnation }: PlacedCell): JournalEvent | undefined {
   const cell = decodeCell(content)

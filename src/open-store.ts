@@ -1,17 +1,20 @@
 /** Opening stores: the composition root. It alone chooses adapters. */
 import { Environment } from './environment.ts'
 import { encodeState } from './model/shard-document.ts'
+import { Life } from './life.ts'
 import { completeOptions, type CompleteOptions, type NetworkOptions, type StoreOptions } from './options.ts'
 import { directoryRendezvous } from './replication/directory-rendezvous.ts'
 import { startReplicator, type Replicator } from './replication/replicator.ts'
 import { websocketTransport } from './replication/websocket-transport.ts'
+import type { Value } from './model/value.ts'
 import { readSnapshot } from './snapshot/reader.ts'
 import type { SkippedFile } from './snapshot/restore.ts'
 import { isStoreDirectory } from './storage/directory.ts'
 import { openLmdbStorage } from './storage/lmdb-storage.ts'
 import { MemoryStorage } from './storage/memory-storage.ts'
 import type { Storage } from './storage/storage.ts'
-import { Store, type Shared } from './store.ts'
+import { forgetVoid, Store, writerOf, type Shared } from './store.ts'
+import { Draft } from './writer.ts'
 
 /**
  * Opens a store: restores nothing by itself, listens and dials if told where. Typically 5 to 20 ms.
@@ -73,17 +76,29 @@ function openStorage(options: CompleteOptions): Promise<Storage> | Storage {
 /** What the stores of one environment share, before anybody talks to peers. */
 export function sharedOver(storage: Storage, options: CompleteOptions): Shared {
   const environment = new Environment(storage, options.time, options.random)
-  return {
+  const shared: Shared = {
     options,
     environment,
     writers: new Map(),
     watchers: new Set(),
+    life: new Life(environment, options, (type, data) => appendEvent(shared, type, data)),
     replicator: undefined,
     settleTimer: undefined,
     checkpointing: undefined,
     wasDegraded: false,
     closing: undefined,
   }
+  environment.onSeal(() => forgetVoid(shared))
+  return shared
+}
+
+/** Of the store's own life, in the journal of the worker that it was opened for. */
+function appendEvent(shared: Shared, type: string, data: Value): void {
+  const writer = writerOf(shared, shared.options.worker)
+  if (writer.isVoid) return
+  const draft = new Draft()
+  writer.event(draft, type, data)
+  writer.commit(draft)
 }
 
 function connect(

@@ -29,7 +29,7 @@ export interface WorkTransaction extends Transaction {
 
 /** How much of what is known of a step is fresh. */
 export interface Coverage {
-  /** Incarnations that wrote progress of this step. */
+  /** Incarnations that wrote progress of this step; those that a rewind made void do not count. */
   readonly incarnations: number
   /** Those of them that were heard of within the asked time, since this store was opened. */
   readonly heard: number
@@ -38,6 +38,7 @@ export interface Coverage {
 /** Most items that one call marks: 128 MiB of blocks. One more digit than was meant must not fill the memory. */
 const rangeItemsMax = 2 ** 30
 
+/** Which items of a step are done, by anybody. Every call on a closed store throws `STORE_CLOSED`, every mark of a void opening `OPENING_VOID`. */
 export class Progress {
   readonly step: string
   /** How many items there are in all, ids 0 to `total - 1`; `undefined` if nobody said. */
@@ -58,7 +59,8 @@ export class Progress {
    * Marks an item, or several, as done. In memory at once, a cell at the next flush.
    *
    * With `record`, for a single item: what it records (registers, amounts, observations) and the mark are committed as one, visible at once. If `record`
-   * throws, nothing of it happens. Throws `NUMBER_INVALID`, and then marks none.
+   * throws, nothing of it happens. Cost: no cell for a mark alone until the next flush; with `record` those that it records. Throws `NUMBER_INVALID`,
+   * `KEY_INVALID`, and then marks none.
    */
   done(ids: ItemId | Iterable<ItemId>, record?: (work: WorkTransaction) => void): void {
     this.#core.checkOpen()
@@ -86,6 +88,7 @@ export class Progress {
     this.#core.settleSoon()
   }
 
+  /** True where the item is done, by anybody, as far as known here. Cost: a look-up of its block. Throws `NUMBER_INVALID`, `KEY_INVALID`. */
   has(id: ItemId): boolean {
     this.#check(id)
     if (typeof id === 'string') return this.#names([this.step, id]).has(id)
@@ -97,12 +100,12 @@ export class Progress {
     )
   }
 
-  /** Distinct items done, by anybody, as far as known here. */
+  /** Distinct items done, by anybody, as far as known here. Cost: a decoded set a block and incarnation. */
   get count(): number {
     return countIds(this.#blocks([this.step])) + this.#names([this.step]).size
   }
 
-  /** Distinct items done by each worker; an item done twice counts with both. */
+  /** Distinct items done by each worker; an item done twice counts with both. Cost: as `count`. */
   byWorker(): Map<string, number> {
     const { environment, writer } = this.#core
     const cellsOf = new Map<string, PlacedCell[]>()
@@ -148,22 +151,23 @@ export class Progress {
     return missing
   }
 
-  /** How many of the incarnations that wrote progress of this step were heard of in the last `withinMs` milliseconds. */
+  /** How many of the incarnations that wrote progress of this step, and count, were heard of in the last `withinMs` milliseconds. Cost: as `count`. */
   coverage(withinMs: number): Coverage {
     const { environment } = this.#core
     const incarnations = new Set<number>()
-    for (const cell of this.#cells([this.step])) incarnations.add(cell.incarnation)
+    for (const { shard, incarnation } of this.#cells([this.step]))
+      if (!environment.roster.isVoid(shard, incarnation)) incarnations.add(incarnation)
     const since = environment.time.monotonic() - withinMs
     const heard = [...incarnations].filter((incarnation) => environment.heardMs(incarnation) >= since)
     return { incarnations: incarnations.size, heard: heard.length }
   }
 
-  /** Items a second, over the calls of `rate` in the last minute; `undefined` at the first. */
+  /** Items a second, over the calls of `rate` and `secondsLeft` in the last minute; `undefined` at the first. Cost: as `count`. */
   rate(): number | undefined {
     return this.#core.rates.measure(this.step, this.count, this.#core.environment.time.monotonic())
   }
 
-  /** Seconds until all are done at the present rate; `undefined` without a rate or a total. */
+  /** Seconds until all are done at the present rate; `undefined` without a rate or a total. Cost: as `count`, twice. */
   secondsLeft(): number | undefined {
     const rate = this.rate()
     if (rate === undefined || this.total === undefined) return undefined

@@ -21,6 +21,8 @@ export interface Conflict {
   /** `undefined` where it is a deletion. */
   readonly value: Value | undefined
   readonly stamp: Stamp
+  /** When it was written, by its writer's clock. */
+  readonly time: Date
   readonly worker: string
   readonly incarnation: number
 }
@@ -59,7 +61,9 @@ export type Resolve = 'newest' | ((candidates: readonly Conflict[], key: Key) =>
 
 /** What may be done in a batch. */
 export interface Transaction {
+  /** Writes a value when the batch is committed. Throws `KEY_INVALID`, `VALUE_INVALID`, `CONTEXT_TOO_LONG`. */
   set(key: Key, value: Value): void
+  /** Deletes a key when the batch is committed; nothing where it holds nothing. Throws `KEY_INVALID`, `CONTEXT_TOO_LONG`. */
   delete(key: Key): void
   /** Ends the batch with `VERSION_CHANGED`, nothing written, unless the key is at this version; `undefined` = it holds nothing. */
   check(key: Key, version: string | undefined): void
@@ -76,12 +80,12 @@ export class Registers {
 
   get(key: Key): Value | undefined {
     this.#core.checkOpen()
-    return this.#valueOf(key, this.#fold(this.cells(key)))
+    return this.#valueOf(key, this.#fold(this.#shown(key)))
   }
 
   entry(key: Key): Entry | undefined {
     this.#core.checkOpen()
-    return this.#entryOf(key, this.cells(key))
+    return this.#entryOf(key, this.#shown(key))
   }
 
   set(key: Key, value: Value): void {
@@ -125,22 +129,19 @@ export class Registers {
   }
 
   *entries(prefix: Key): Iterable<Entry> {
-    for (const { key, cells } of this.#scan(prefix)) {
-      const entry = this.#entryOf(key, cells)
-      if (entry !== undefined) yield entry
-    }
+    for (const entry of this.storedEntries(prefix)) if (!this.#isHidden(entry.key)) yield entry
   }
 
   *keys(prefix: Key): Iterable<Key> {
     for (const { key, cells } of this.#scan(prefix)) {
-      if (this.#valueOf(key, this.#fold(cells)) !== undefined) yield key
+      if (!this.#isHidden(key) && this.#valueOf(key, this.#fold(cells)) !== undefined) yield key
     }
   }
 
   *conflicts(prefix: Key): Iterable<ConflictedEntry> {
     for (const { key, cells } of this.#scan(prefix)) {
       const { winner, conflicts } = this.#fold(cells)
-      if (winner === undefined || conflicts.length === 0) continue
+      if (winner === undefined || conflicts.length === 0 || this.#isHidden(key)) continue
       yield { key, version: versionOf(cells), candidates: [winner, ...conflicts].map(conflictOf) }
     }
   }
@@ -156,10 +157,33 @@ export class Registers {
   }
 
   #isAt(key: Key, version: string | undefined): boolean {
-    const cells = this.cells(key)
+    const cells = this.#shown(key)
     const { winner, conflicts } = this.#fold(cells)
     if (version === undefined) return winner?.cell.value === undefined && conflicts.length === 0
     return versionOf(cells) === version
+  }
+
+  /** What keys hold that begin with `prefix`, also those that no read shows because their unit is covered. */
+  *storedEntries(prefix: Key): Iterable<Entry> {
+    for (const { key, cells } of this.#scan(prefix)) {
+      const entry = this.#entryOf(key, cells)
+      if (entry !== undefined) yield entry
+    }
+  }
+
+  /** What a key holds, also where no read shows it. */
+  stored(key: Key): Value | undefined {
+    return this.#valueOf(key, this.#fold(this.cells(key)))
+  }
+
+  #isHidden(key: Key): boolean {
+    return this.#core.environment.covered.covers(key)
+  }
+
+  /** Live cells of a key, none where its unit is covered. */
+  #shown(key: Key): readonly PlacedCell[] {
+    const cells = this.cells(key)
+    return cells.length > 0 && this.#isHidden(key) ? [] : cells
   }
 
   /** Live cells of a key, in all followed shards. */
@@ -248,7 +272,8 @@ class FoundEntry implements Entry {
 }
 
 function conflictOf({ cell, worker, placed }: Candidate): Conflict {
-  return { value: cell.value, stamp: cell.stamp, worker, incarnation: placed.incarnation }
+  const { value, stamp } = cell
+  return { value, stamp, time: new Date(stampMs(stamp)), worker, incarnation: placed.incarnation }
 }
 
 function versionChanged(key: Key): ContextStoreError {

@@ -3,12 +3,14 @@
  *
  * The summary of a unit is a value at `[...into, ...unit]`, written together with the deletion of this worker's fine cells of the unit, as one. Groups are
  * folds over the summaries of units, made at read: a unit that is not rolled up yet is summarised there and then, a fine cell that arrives for
- * one that is, is ignored. So a group is the same before and after, however units are spread over workers, however often they are
+ * one that is, is ignored, by these reads and by all others (`covered-units.ts`). So a group is the same before and after, however units are spread over workers, however often they are
  * executed, in whatever order things arrive, as long as executing a unit again gives the same values.
  */
 import type { Core } from './core.ts'
+import { placeOfCoverage, startsWith } from './covered-units.ts'
 import { ContextStoreError } from './errors.ts'
 import { addressOf } from './model/shard.ts'
+import type { PlacedCell } from './model/fold/roster.ts'
 import { encodeKey, type Key, type KeyElement } from './model/key.ts'
 import { toMapKey } from './base/bytes.ts'
 import type { Value } from './model/value.ts'
@@ -17,7 +19,7 @@ import { Draft } from './writer.ts'
 
 /** What is rolled up, and how. */
 export interface RollUpOptions {
-  /** Where the fine cells are: keys that begin with this, e.g. `['partition']`. */
+  /** Where the fine cells are: keys that begin with this, e.g. `['partition']`. Fine cells have one roll-up: no read shows those of a unit that is rolled up. */
   readonly from: Key
   /** How many elements after `from` name the unit: 1 for `['partition', 17, ...]`. @default 1 */
   readonly unitLength?: number
@@ -36,6 +38,7 @@ export interface UnitSummary {
   readonly isRolledUp: boolean
 }
 
+/** Roll-ups of the units of one stage: `apply` makes them, `units` and `fold` read. Every call on a closed store throws `STORE_CLOSED`. */
 export class RollUp {
   readonly #core: Core
   readonly #registers: Registers
@@ -59,7 +62,8 @@ export class RollUp {
 
   /**
    * Rolls up units that are finished: say only those of which all fine cells have been written. Each unit is one commit. A unit that somebody has rolled up
-   * already loses this worker's fine cells, and keeps its summary, which this worker then repeats.
+   * already loses this worker's fine cells, and keeps its summary, which this worker then repeats. Cost: a scan of the fine cells of these units, one cell a unit. Throws
+   * `KEY_INVALID`, `VALUE_INVALID`, `OPENING_VOID`, and what `summarise` throws, with the units before done.
    *
    * @param units an element, or a list of them where `unitLength` is above 1, for each unit
    * @returns how many units were summarised, and how many fine keys deleted
@@ -70,19 +74,21 @@ export class RollUp {
     for (const name of units) {
       const unit = this.#unit(name)
       const entries = this.#fineEntries(unit)
-      const own = entries.filter(({ key }) => this.#isOwn(key))
+      const own = entries.filter(({ key }) => this.#isAnyOwn(this.#registers.cells(key)))
       const place = [...this.#options.into, ...unit]
-      const stored = this.#registers.get(place)
+      const stored = this.#registers.stored(place)
       const draft = new Draft()
       if (entries.length > 0 && stored === undefined) {
         this.#core.writer.set(draft, place, this.#options.summarise(entries))
         summarised++
       }
       // Own cells only go together with a summary of one's own: it may be all that somebody hears of.
-      if (own.length > 0 && stored !== undefined && !this.#isOwn(place)) {
+      if (own.length > 0 && stored !== undefined && !this.#isSummaryOwn(place)) {
         this.#core.writer.set(draft, place, stored)
       }
-      for (const { key } of own) this.#core.writer.delete(draft, key)
+      for (const { key } of own) this.#core.writer.drop(draft, key)
+      // Whoever hears of the deletions must know why nothing of the unit shows, also what comes later.
+      if (draft.entries.length > 0) this.#declare(draft)
       deleted += own.length
       this.#core.writer.commit(draft)
     }
@@ -124,13 +130,24 @@ export class RollUp {
 
   #fineEntries(unit: Key): Entry[] {
     const prefix = [...this.#options.from, ...unit]
-    return [...this.#registers.entries(prefix)].filter(({ key }) => key.length > prefix.length)
+    return [...this.#registers.storedEntries(prefix)].filter(({ key }) => key.length > prefix.length)
   }
 
-  /** True where this worker has a live cell of the key. */
-  #isOwn(key: Key): boolean {
+  #declare(draft: Draft): void {
+    const { from, unitLength, into } = this.#options
+    const coverage = { from, unitLength, into }
+    const place = placeOfCoverage(this.#core.writer.identity.worker, coverage)
+    if (this.#registers.stored(place) === undefined) this.#core.writer.set(draft, place, coverage)
+  }
+
+  /** A void summary covers nothing: it must be repeated. */
+  #isSummaryOwn(place: Key): boolean {
+    return this.#isAnyOwn(this.#core.environment.roster.valid(this.#registers.cells(place)))
+  }
+
+  #isAnyOwn(cells: readonly PlacedCell[]): boolean {
     const { worker } = this.#core.writer.identity
-    return this.#registers.cells(key).some(({ shard }) => addressOf(shard).worker === worker)
+    return cells.some(({ shard }) => addressOf(shard).worker === worker)
   }
 }
 
@@ -153,8 +170,4 @@ function* groupsOf(entries: Iterable<Entry>, fromLength: number, unitLength: num
 
 function nameOf(unit: Key): string {
   return toMapKey(encodeKey(unit))
-}
-
-function startsWith(key: Key, prefix: Key): boolean {
-  return prefix.every((element, i) => key[i] === element)
 }

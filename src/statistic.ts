@@ -39,6 +39,17 @@ export class Statistic {
   }
 
   /**
+   * Begins a scope anew: forgets what this process observed of it and did not declare done. Call it where an attempt begins, so that one that failed halfway
+   * and is retried in the same process does not add up; `step.done(id, work => work.observe(...))` needs no such care. Without a scope it does
+   * nothing. Returns this statistic. Cost: none. Throws `STORE_CLOSED`.
+   */
+  begin(): this {
+    this.#core.checkOpen()
+    if (this.scope.length > 0) this.#core.writer.beginScope(this.#key)
+    return this
+  }
+
+  /**
    * Declares the scope complete: its summary is written, once, and outranks every partial one of the scope, by whomever. Without a scope
    * this does nothing.
    */

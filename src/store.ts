@@ -11,6 +11,7 @@ import { Counter } from './counter.ts'
 import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
 import { Journal } from './journal.ts'
+import type { Life } from './life.ts'
 import type { Key, KeyElement } from './model/key.ts'
 import { checkWorkerName } from './model/shard.ts'
 import type { Value } from './model/value.ts'
@@ -41,8 +42,11 @@ export type WaitCondition =
 
 /** How a store is doing. */
 export interface Health {
-  /** `degraded`: reads and gossip go on, writes stay in memory and are retried. */
-  readonly state: 'ok' | 'degraded' | 'closed'
+  /**
+   * `degraded`: reads and gossip go on, writes stay in memory and are retried. `void`: a rewind has put another process in the place of this one;
+   * reads and gossip go on, every write throws `OPENING_VOID`, and nothing that was written counts.
+   */
+  readonly state: 'ok' | 'degraded' | 'void' | 'closed'
   readonly problems: readonly string[]
 }
 
@@ -74,6 +78,7 @@ export interface Shared {
   readonly environment: Environment
   readonly writers: Map<string, Writer>
   readonly watchers: Set<Watcher>
+  readonly life: Life
   replicator: Replicator | undefined
   settleTimer: Timer | undefined
   /** The checkpoint on its way, if any; never rejects. */
@@ -83,7 +88,10 @@ export interface Shared {
   closing: Promise<void> | undefined
 }
 
-/** A context store, as one worker. */
+/**
+ * A context store, as one worker. Every call on a closed store throws `STORE_CLOSED`; every write of an opening that a rewind has made void throws
+ * `OPENING_VOID`.
+ */
 export class Store implements ContextStore {
   readonly worker: string
   readonly #shared: Shared
@@ -125,21 +133,25 @@ export class Store implements ContextStore {
     this.#registers.set(key, value)
   }
 
-  /** The value of a key, `undefined` where there is none; of several that did not see each other the newest, or what `resolve` says. */
+  /**
+   * The value of a key, `undefined` where there is none; of several that did not see each other the newest, or what `resolve` says. Nothing of a unit
+   * that is rolled up. Cost: one look-up, a second one below a prefix that is rolled up. Throws `KEY_INVALID`.
+   */
   get(key: Key): Value | undefined {
     return this.#registers.get(key)
   }
 
+  /** True where the key holds something. Cost: as `get`. Throws `KEY_INVALID`. */
   has(key: Key): boolean {
     return this.get(key) !== undefined
   }
 
-  /** Value, writer, time, version and conflicts of a key; `undefined` where it holds nothing. */
+  /** Value, writer, time, version and conflicts of a key; `undefined` where it holds nothing. Cost: as `get`. Throws `KEY_INVALID`. */
   entry(key: Key): Entry | undefined {
     return this.#registers.entry(key)
   }
 
-  /** Values of several keys, all at one moment. */
+  /** Values of several keys, all at one moment. Cost: as `get` for each. Throws `KEY_INVALID`. */
   read(keys: readonly Key[]): (Value | undefined)[] {
     return keys.map((key) => this.get(key))
   }
@@ -147,6 +159,8 @@ export class Store implements ContextStore {
   /**
    * Deletes a key. False where it held nothing as far as known here; then nothing is written, unless it is a deletion in conflict, which is
    * confirmed.
+   *
+   * Throws `KEY_INVALID`, `CONTEXT_TOO_LONG`.
    *
    * @param options.version only if the key is at this version; false otherwise
    */
@@ -156,23 +170,27 @@ export class Store implements ContextStore {
 
   /**
    * Writes a value if the key is at `version` (of `entry`; `undefined` = the key holds nothing). False, and nothing written, where it is not. Atomic on
-   * this replica; where the network is cut, the other half may do the same, and both values show as a conflict.
+   * this replica; where the network is cut, the other half may do the same, and both values show as a conflict. Cost: two look-ups and a
+   * write. Throws `KEY_INVALID`, `VALUE_INVALID`, `CONTEXT_TOO_LONG`.
    */
   compareAndSet(key: Key, version: string | undefined, value: Value): boolean {
     return this.#registers.compareAndSet(key, version, value)
   }
 
-  /** Keys that begin with `prefix`, in key order. Do not keep the iterator across an `await`. */
+  /** Keys that begin with `prefix`, in key order. Do not keep the iterator across an `await`. Cost: a scan of them. Throws `KEY_INVALID`. */
   keys(prefix: Key = []): Iterable<Key> {
     return this.#registers.keys(prefix)
   }
 
-  /** Entries whose key begins with `prefix`, in key order. Do not keep the iterator across an `await`. */
+  /** Entries whose key begins with `prefix`, in key order. Do not keep the iterator across an `await`. Cost: a scan of them. Throws `KEY_INVALID`. */
   entries(prefix: Key = []): Iterable<Entry> {
     return this.#registers.entries(prefix)
   }
 
-  /** Keys that begin with `prefix` and have several values, written by workers that had not seen each other. */
+  /**
+   * Keys that begin with `prefix` and have several values, written by workers that had not seen each other. Cost: a scan of all keys below `prefix`. Throws
+   * `KEY_INVALID`.
+   */
   conflicts(prefix: Key = []): Iterable<ConflictedEntry> {
     return this.#registers.conflicts(prefix)
   }
@@ -184,7 +202,7 @@ export class Store implements ContextStore {
     return count
   }
 
-  /** The keys as a list; the familiar name. */
+  /** The keys as a list; the familiar name. Cost: a scan of them. Throws `KEY_INVALID`. */
   listKeys(prefix: Key = []): Key[] {
     return [...this.keys(prefix)]
   }
@@ -278,16 +296,24 @@ export class Store implements ContextStore {
 
   // --- Durability, peers, checkpoints
 
-  /** Resolves when everything written so far is durable on this node. Rejects with `NOT_DURABLE`; the data stays and is retried. */
+  /**
+   * Resolves when everything written so far is durable on this node. Rejects with `NOT_DURABLE`; the data stays and is retried. Rejects with
+   * `OPENING_VOID` where what was written counts for nothing any more.
+   */
   async flush(): Promise<void> {
     this.#checkOpen()
+    this.#writer.checkNotVoid()
+    await this.#makeDurable()
+  }
+
+  async #makeDurable(): Promise<void> {
     this.#settle()
     try {
       await this.#shared.environment.storage.flush()
       this.#shared.wasDegraded = false
     } catch (error) {
       if (!this.#shared.wasDegraded)
-        this.#tellLife('cairn.degraded', { problem: this.health.problems.join('; ') })
+        this.#shared.life.tell('cairn.degraded', { problem: this.health.problems.join('; ') })
       this.#shared.wasDegraded = true
       throw error
     }
@@ -303,7 +329,14 @@ export class Store implements ContextStore {
     this.#checkOpen()
     this.#settle()
     const { timeoutMs = 10_000 } = options
-    return (await this.#shared.replicator?.sync({ timeoutMs })) ?? { reached: [], missed: [] }
+    const { replicator, life } = this.#shared
+    if (replicator === undefined) return { reached: [], missed: [] }
+    const before = life.changesLearnt
+    const report = await replicator.sync({ timeoutMs })
+    const changes = life.changesLearnt - before
+    const [reached, missed] = [report.reached.length, report.missed.length]
+    if (changes > 0) life.tell('cairn.merged', { changes, reached, missed })
+    return report
   }
 
   /**
@@ -322,7 +355,8 @@ export class Store implements ContextStore {
 
   async #writeCheckpoint(options: { readonly tag?: string }): Promise<Checkpoint> {
     const { dir, include } = this.#checkpointOptions()
-    await this.flush()
+    this.#checkOpen()
+    await this.#makeDurable()
     const { options: complete, environment, writers } = this.#shared
     const { job, time, random } = complete
     return writeCheckpoint(environment.snapshotSource(include, writers.keys()), {
@@ -343,16 +377,11 @@ export class Store implements ContextStore {
     this.#checkOpen()
     const restoration = await restoreCheckpoint(this.#checkpointOptions().dir)
     for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
-    await this.flush()
+    await this.#makeDurable()
     const { files, skipped, lost } = restoration
-    this.#tellLife('cairn.restored', { files: files.length, skipped: skipped.length, lost: [...lost] })
+    const facts = { files: files.length, skipped: skipped.length, lost: [...lost] }
+    this.#shared.life.tell('cairn.restored', facts)
     return { files, skipped, lost }
-  }
-
-  /** What happened to the store itself: to the log, and to the journal where that is wanted. */
-  #tellLife(type: string, data: { readonly [name: string]: Value }): void {
-    this.#shared.options.log.info(type, data)
-    if (this.#shared.options.journalLife) this.journal.append(type, data)
   }
 
   /** Content hash over all shards: stores with equal digests hold the same. 32 hexadecimal characters. */
@@ -360,13 +389,17 @@ export class Store implements ContextStore {
     return this.#shared.environment.rootDigest()
   }
 
+  /** How the store is doing, and what is wrong, in sentences. Cost: none. */
   get health(): Health {
     const { closing, environment } = this.#shared
     const { writable, problem } = environment.storage.health
-    const state = closing !== undefined ? 'closed' : writable ? 'ok' : 'degraded'
-    return { state, problems: problem === undefined ? [] : [problem] }
+    const { isVoid } = this.#writer
+    const state = closing !== undefined ? 'closed' : isVoid ? 'void' : writable ? 'ok' : 'degraded'
+    const voided = isVoid ? [voidProblem(this.worker)] : []
+    return { state, problems: [...voided, ...(problem === undefined ? [] : [problem])] }
   }
 
+  /** Figures of the store: shards, live cells, bytes, peers. Cost: O(shards and peers). */
   stats(): StoreStatistics {
     const { environment, replicator } = this.#shared
     const summaries = [...environment.storage.shards().values()]
@@ -395,6 +428,7 @@ export class Store implements ContextStore {
     settleTimer?.cancel()
     try {
       for (const writer of writers.values()) {
+        if (writer.isVoid) continue
         const draft = new Draft()
         writer.giveUpScopes(draft)
         writer.settle(draft)
@@ -450,7 +484,22 @@ export class Store implements ContextStore {
   }
 }
 
-function writerOf(shared: Shared, worker: string): Writer {
+/** A void opening writes nothing more: what it holds in memory would count here, and nowhere else. */
+export function forgetVoid({ writers, life }: Shared): void {
+  for (const writer of writers.values()) {
+    if (!writer.isVoid || writer.isForgotten) continue
+    writer.forget()
+    const { worker } = writer.identity
+    life.warn('cairn.voided', { worker, problem: voidProblem(worker) })
+  }
+}
+
+function voidProblem(worker: string): string {
+  return `a rewind of "${worker}" has made what this process wrote void: it counts for nothing, and no more is written`
+}
+
+/** The one writer of a worker in this environment. */
+export function writerOf(shared: Shared, worker: string): Writer {
   let writer = shared.writers.get(worker)
   if (writer === undefined) {
     const { host, job, restartCount, shardBy } = shared.options

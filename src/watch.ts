@@ -56,6 +56,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     return this
   }
 
+  /** The next event, as soon as there is one. Never rejects. */
   next(): Promise<IteratorResult<WatchEvent>> {
     const event = this.#events.shift()
     if (event !== undefined) return Promise.resolve({ done: false, value: event })
@@ -69,6 +70,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     return Promise.resolve({ done: true, value: undefined })
   }
 
+  /** Ends the iteration at once, as closing the store does. */
   end(): void {
     this.#isOver = true
     this.#events = []

@@ -7,6 +7,7 @@
  * - A write deletes, in the same change, the cells of its own worker that it supersedes; a change that only deletes consumes one clock.
  * - Everything of one draft is committed as one: visible together, durable together, sent together.
  * - Counters, progress and unscoped statistics are kept in memory and become cells at `settle`, one an incarnation.
+ * - An opening that a seal voids never writes again; what it held in memory is gone, as its cells are.
  */
 import { equalBytes, hashBytes, toMapKey } from './base/bytes.ts'
 import type { Environment } from './environment.ts'
@@ -184,6 +185,25 @@ export class Writer {
     return this.#incarnations.get(this.#progressShard)
   }
 
+  /** True once a seal that voids this opening was learnt: a rewind of the worker has put another in its place. */
+  get isVoid(): boolean {
+    return (
+      this.#opening !== undefined &&
+      this.#environment.roster.isVoidOpening(this.identity.worker, this.#opening)
+    )
+  }
+
+  /** What was coalesced is forgotten, because the opening is void. */
+  isForgotten = false
+
+  /** Forgets what is coalesced: nothing of a void opening counts, and nothing of it may be written. */
+  forget(): void {
+    this.isForgotten = true
+    for (const memory of [this.counters, this.progress, this.progressNames, this.statistics, this.scopes])
+      memory.clear()
+    this.#unsettled.clear()
+  }
+
   set(draft: Draft, key: Key, value: unknown): void {
     checkValue(value)
     const place = indexKeyFor(cellKind.register, key)
@@ -230,6 +250,15 @@ export class Writer {
     draft.put({ place, shard, content, supersedes: this.#isOwn })
   }
 
+  /**
+   * Deletes this worker's cells of a key that no read shows, because its unit is covered in the same draft or was before. Such a deletion leaves no cell:
+   * what comes back, or what this worker's cells had made obsolete, is not shown either.
+   */
+  drop(draft: Draft, key: Key): void {
+    const place = indexKeyFor(cellKind.register, key)
+    draft.put({ place, shard: this.#contextShard(key), content: undefined, supersedes: this.#isOwn })
+  }
+
   event(draft: Draft, type: string, data: unknown): void {
     checkValue(data)
     const content = encodeCell({ kind: 'event', stamp: this.#stamp(), type, data })
@@ -256,11 +285,17 @@ export class Writer {
     }))
   }
 
-  /** Writes the buffered summary of a scope, and declares it complete. */
-  completeScope(draft: Draft, key: Key, observations: Iterable<number> = []): void {
-    for (const x of observations) this.observeScope(key, x)
+  /** Writes the summary of a scope, the buffered one or that of these observations alone, and declares it complete. */
+  completeScope(draft: Draft, key: Key, observations?: Iterable<number>): void {
+    if (observations !== undefined) this.beginScope(key)
+    for (const x of observations ?? []) this.observeScope(key, x)
     const isRepeated = !this.scopes.has(toMapKey(encodeKey(key))) && this.#hasCompleteScope(key)
     if (!isRepeated) this.#writeScope(draft, key, true)
+  }
+
+  /** Forgets what was observed of a scope that is not done. */
+  beginScope(key: Key): void {
+    this.scopes.delete(toMapKey(encodeKey(key)))
   }
 
   /** Writes scopes that are not done as partial: they count only as long as nobody completed the scope. */
@@ -273,7 +308,8 @@ export class Writer {
 
   #hasCompleteScope(key: Key): boolean {
     const cells = this.#environment.storage.cells(indexKey(cellKind.statistic, encodeKey(key)))
-    return cells.filter(this.#isOwn).some(({ content }) => (decodeCell(content) as StatisticCell).complete)
+    const own = this.#environment.roster.valid(cells).filter(this.#isOwn)
+    return own.some(({ content }) => (decodeCell(content) as StatisticCell).complete)
   }
 
   #writeScope(draft: Draft, key: Key, complete: boolean): void {
@@ -291,6 +327,7 @@ export class Writer {
 
   /** Adds to a counter, in memory. */
   count(name: string, amount: number): void {
+    this.checkNotVoid()
     const key = encodeKey([name])
     const total = this.counters.get(name)
     const increments = (total?.increments ?? 0) + Math.max(amount, 0)
@@ -314,6 +351,7 @@ export class Writer {
 
   /** Marks ids `first` to `last` of a step as done, in memory. */
   done(step: string, first: number, last: number): void {
+    this.checkNotVoid()
     let blocks = this.progress.get(step)
     if (blocks === undefined) this.progress.set(step, (blocks = new Map()))
     for (let block = Math.floor(first / idsPerBlock); block * idsPerBlock <= last; block++) {
@@ -335,6 +373,7 @@ export class Writer {
 
   /** Marks an item with a name as done, in memory. */
   doneName(step: string, name: string): void {
+    this.checkNotVoid()
     const key = encodeKey([step, name])
     let names = this.progressNames.get(step)
     if (names === undefined) this.progressNames.set(step, (names = new Set()))
@@ -347,6 +386,7 @@ export class Writer {
 
   /** Adds to an unscoped statistic, in memory. */
   observe(name: string, x: number): void {
+    this.checkNotVoid()
     const key = encodeKey([name])
     const summary = this.statistics.get(name) ?? new Summary()
     summary.observe(x)
@@ -362,6 +402,7 @@ export class Writer {
 
   /** Adds to the statistic of a scope, in memory until the scope is done. */
   observeScope(key: Key, x: number, name = toMapKey(encodeKey(key))): void {
+    this.checkNotVoid()
     const scope = this.scopes.get(name) ?? { key, summary: new Summary() }
     scope.summary.observe(x)
     this.scopes.set(name, scope)
@@ -386,6 +427,7 @@ export class Writer {
     const { entries } = draft
     draft.end()
     if (entries.length === 0) return
+    this.checkNotVoid()
     const byShard = new Map<ShardName, ShardPart>()
     const part = (shard: ShardName): ShardPart => {
       let known = byShard.get(shard)
@@ -408,6 +450,16 @@ export class Writer {
     if (place === undefined) return []
     if (seen?.sequence === this.#environment.sequence) return seen.cells
     return this.#environment.storage.cells(place)
+  }
+
+  /** Throws `OPENING_VOID`. */
+  checkNotVoid(): void {
+    if (!this.isVoid) return
+    throw new ContextStoreError(
+      'OPENING_VOID',
+      `A rewind has put another process in the place of this one for the worker "${this.identity.worker}".`,
+      'Nothing that this process wrote counts any more. End it; a store opened anew for the worker may write.',
+    )
   }
 
   #change(shard: ShardName, cells: readonly NewCell[], died: readonly LiveCell[]): Change {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { meet, openAlone } from './support/meet.ts'
+import { environmentOf, meet, openAlone } from './support/meet.ts'
 
 function clock() {
   const time = {
@@ -63,24 +63,18 @@ test('an owner trims its own events, and nobody brings them back', () => {
   expect(a.journal.trim({ before: new Date(time.ms + 60_000) })).toBe(2)
 })
 
-test('a store writes its own life down only where it is asked to', async () => {
-  const { mkdtempSync, rmSync } = await import('node:fs')
-  const dir = mkdtempSync('/tmp/cairn-life-')
-  try {
-    const writer = openAlone('a', { checkpoint: { dir } })
-    writer.set(['k'], 1)
-    await writer.checkpoint()
-    const silent = openAlone('b', { checkpoint: { dir } })
-    await silent.restore()
-    expect(silent.digest).toBe(writer.digest)
-    const telling = openAlone('c', { checkpoint: { dir }, journalLife: true })
-    await telling.restore()
-    expect([...telling.journal.events()]).toMatchObject([
-      { type: 'cairn.restored', data: { files: 1 }, worker: 'c' },
-    ])
-  } finally {
-    rmSync(dir, { recursive: true })
-  }
+test('keeps its order over a restart after which the clock is back', () => {
+  const at = (ms: number) => ({ ...clock(), now: () => ms })
+  const first = openAlone('a', { time: at(1_700_000_030_000) })
+  first.journal.append('tick', 'before')
+  const left = environmentOf(first).storage
+  const second = openAlone('a', { time: at(1_700_000_000_000) }, left)
+  second.journal.append('tick', 'after')
+  expect(Array.from(second.journal.events(), ({ data }) => data)).toEqual(['before', 'after'])
+  // A clock that is back by more than a minute is not trusted with what it wrote before.
+  const third = openAlone('a', { time: at(1_600_000_000_000) }, left)
+  third.journal.append('tick', 'long before')
+  expect(Array.from(third.journal.events(), ({ data }) => data)).toEqual(['long before', 'before', 'after'])
 })
 
 test.each([

@@ -191,6 +191,12 @@ describe('names', () => {
   })
 })
 
+describe('documentation', () => {
+  test('everything public says what it means', () => {
+    expectNone(publicNames().flatMap(({ name, file }) => undocumentedIn(file, name)))
+  })
+})
+
 describe('leftovers', () => {
   test('no test is focused, skipped or only planned', () => {
     const pattern = /\.(only|skip|todo)\s*[(.]/
@@ -282,6 +288,33 @@ function exportedValues(code: string): string[] {
     ...listed.map((item) => item.split(/\s+as\s+/).at(-1) ?? item),
     ...[...declared].map((match) => match[1] ?? ''),
   ]
+}
+
+/** What `src/index.ts` gives out, and the files where it is declared. */
+function publicNames(): { readonly name: string; readonly file: string }[] {
+  const lists = read('src/index.ts').matchAll(/^export (?:type )?\{([^}]*)\} from '(.+)'$/gm)
+  return [...lists].flatMap(([, names = '', path = '']) =>
+    names.split(',').map((name) => ({ name: name.trim(), file: posix.join('src', path) })),
+  )
+}
+
+/** A declaration without a comment, and functions in it without one: methods and getters, also of interfaces. The code is formatted, so lines tell. */
+function undocumentedIn(file: string, name: string): string[] {
+  const lines = read(file).split('\n')
+  const declaration = new RegExp(
+    `^export (abstract |async )*(class|interface|type|const|function\\*?) ${name}\\b`,
+  )
+  const start = lines.findIndex((line) => declaration.test(line))
+  if (start < 0) return [`${file}:1 does not declare ${name} where it can be checked`]
+  const hasBody = /^export (abstract )?(class|interface) /.test(lines[start] ?? '')
+  const end = hasBody ? lines.indexOf('}', start) : start
+  // Iterators and disposal mean what the language says they mean.
+  const member = /^ {2}(static |async |get |override |\*)*(?!constructor\b)\w+(<.*>)?\(/
+  return lines.flatMap((line, i) => {
+    const isPart = i === start || (i > start && i < end && member.test(line))
+    if (!isPart || lines[i - 1]?.trimEnd().endsWith('*/')) return []
+    return [`${file}:${i + 1} ${name}: ${line.trim()} has no comment; say meaning, units, cost, errors`]
+  })
 }
 
 function titleLines(markdown: string): number[] {

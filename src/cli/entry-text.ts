@@ -35,10 +35,8 @@ export function entryJson(entry: Entry, toJson: ToJson): EntryJson {
   }
 }
 
-function conflictJson({ value, worker, stamp }: Conflict, toJson: ToJson): ConflictJson {
-  // A stamp is milliseconds * 1024 + counter.
-  const time = new Date(Math.floor(stamp / 1024)).toISOString()
-  return { ...(value === undefined ? {} : { value: toJson(value) }), worker, time }
+function conflictJson({ value, worker, time }: Conflict, toJson: ToJson): ConflictJson {
+  return { ...(value === undefined ? {} : { value: toJson(value) }), worker, time: time.toISOString() }
 }
 
 /** One line of names and values, for people. */

@@ -65,6 +65,7 @@ export const exitCodeByFailure: Readonly<Record<FailureCode, ExitCode>> = {
   DIRECTORY_OWNED: exitCode.conflict,
 
   INTERNAL: exitCode.bug,
+  OPENING_VOID: exitCode.bug,
   STORE_CLOSED: exitCode.bug,
 }
 

@@ -465,6 +465,13 @@ export function indexKey(kind: number, key: Uint8Array): Uint8Array {
   return bytes
 }
 
+/** The index key before all events from a time on, in milliseconds since 1970. */
+export function eventsFrom(ms: number): Uint8Array {
+  const stamp = new DataView(new ArrayBuffer(8))
+  stamp.setBigUint64(0, BigInt(Math.max(Math.ceil(ms), 0)) * 1024n)
+  return indexKey(cellKind.event, new Uint8Array(stamp.buffer))
+}
+
 /** lmdb's ranges mistreat binary keys that begin with bytes 0 to 4: ours begin above. */
 function kindByte(kind: number): number {
   return Math.min(0x10 + kind, 0xff)

@@ -27,6 +27,7 @@ export interface ShardAddress {
 export interface ShardBy {
   /** Names the rule, parameters included; two stores with the same description route alike. */
   readonly description: string
+  /** The part of a key: letters, digits, `.`, `_`, `-`, `%`, at most 128, the first a letter or digit. */
   part(key: Key): string
 }
 

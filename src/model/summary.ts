@@ -94,6 +94,7 @@ export class Summary {
     this.#state = state
   }
 
+  /** Of these observations. Throws `RangeError` as `observe` does. */
   static of(values: Iterable<number>): Summary {
     const summary = new Summary()
     for (const value of values) summary.observe(value)
@@ -150,11 +151,13 @@ export class Summary {
     })
   }
 
+  /** Another that says the same, and grows by itself. Costs a copy of the buckets. */
   clone(): Summary {
     const { positive, negative } = this.#state
     return new Summary({ ...this.#state, positive: positive.clone(), negative: negative.clone() })
   }
 
+  /** How many were observed. Exact. */
   get count(): number {
     return this.#state.count
   }
@@ -164,14 +167,17 @@ export class Summary {
     return this.#state.sum + this.#state.compensation
   }
 
+  /** The least observation, exactly; `undefined` of none. */
   get min(): number | undefined {
     return this.#unlessEmpty(this.#state.min)
   }
 
+  /** The greatest observation, exactly; `undefined` of none. */
   get max(): number | undefined {
     return this.#unlessEmpty(this.#state.max)
   }
 
+  /** The mean, up to rounding, in the unit of the observations; `undefined` of none. */
   get mean(): number | undefined {
     return this.#unlessEmpty(this.#state.mean)
   }
@@ -209,6 +215,7 @@ export class Summary {
     return between(min, -negative.magnitudeAt(zeroPlace - 1 - place), max)
   }
 
+  /** All of it as plain fields. Costs three quantiles, 15 to 600 us. */
   report(): SummaryReport {
     return {
       count: this.count,

@@ -37,6 +37,7 @@ import { skippedBy, type SkippedFile } from './restore.ts'
 import type { SnapshotFile } from './snapshot-file.ts'
 import { writeSnapshot, type SectionInput } from './snapshot-writer.ts'
 
+/** How snapshots are merged. */
 export interface MergeOptions {
   /** Deflates the output: smaller, for about 1 s of work per 100 MB. @default false */
   readonly compress?: boolean
@@ -52,6 +53,7 @@ export interface MergeOptions {
   readonly fileSystem?: FileSystem
 }
 
+/** How far a merge is: shards. */
 export interface MergeProgress {
   readonly shardsDone: number
   readonly shards: number
@@ -63,6 +65,7 @@ export interface SkippedInput extends SkippedFile {
   readonly shard?: ShardName
 }
 
+/** What a merge made, and of what. */
 export interface MergeResult {
   /** Root digest over all shards: that of a store which holds them. */
   readonly digest: string

@@ -303,6 +303,29 @@ describe('a statistic', () => {
     expect(scoped.summary().report()).toMatchObject({ count: 2, sum: 3 })
   })
 
+  test('of a scope that failed halfway and is begun anew counts the new attempt alone', () => {
+    const store = openMemoryStore({ worker: 'w' })
+    const attempt = (observations: readonly number[]): void => {
+      const scoped = store.statistic('t', { scope: 17 }).begin()
+      for (const x of observations) {
+        if (x < 0) throw new Error('out of memory')
+        scoped.observe(x)
+      }
+      scoped.done()
+    }
+    expect(() => attempt([5, 6, -1])).toThrow('out of memory')
+    attempt([5, 6, 7])
+    expect(store.statistic('t', { scope: 17 }).summary().report()).toMatchObject({ count: 3, sum: 18 })
+    expect(store.statistic('t').begin().summary().count).toBe(3)
+  })
+
+  test('of an item of work is what was recorded with it, whatever was observed of it before', () => {
+    const store = openMemoryStore({ worker: 'w' })
+    store.statistic('t', { scope: ['step', 1] }).observe(100)
+    store.progress('step').done(1, (work) => work.observe('t', 3))
+    expect(store.statistic('t').summary().report()).toMatchObject({ count: 1, sum: 3 })
+  })
+
   test('of a scope that is done without an observation is complete, and empty', () => {
     const [a, b] = [openAlone('a'), openAlone('b')]
     a.statistic('t', { scope: 1 }).done()

@@ -6,14 +6,15 @@ import { sharedOver } from '../../src/open-store.ts'
 import { completeOptions, type StoreOptions } from '../../src/options.ts'
 import type { ShardUpdate } from '../../src/replication/replica.ts'
 import { MemoryStorage } from '../../src/storage/memory-storage.ts'
+import type { Storage } from '../../src/storage/storage.ts'
 import { Store } from '../../src/store.ts'
 
 const environments = new WeakMap<Store, Environment>()
 
-/** A store in memory that `meet` can bring together with others. */
-export function openAlone(worker: string, options: StoreOptions = {}): Store {
+/** A store in memory that `meet` can bring together with others; with a storage, one that a process before it left. */
+export function openAlone(worker: string, options: StoreOptions = {}, left?: Storage): Store {
   const complete = completeOptions({ ...options, worker })
-  const shared = sharedOver(new MemoryStorage(complete.random), complete)
+  const shared = sharedOver(left ?? new MemoryStorage(complete.random), complete)
   const store = new Store(shared, worker)
   environments.set(store, shared.environment)
   return store

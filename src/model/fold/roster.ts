@@ -32,6 +32,7 @@ export class Roster {
   readonly #shards = new Map<ShardName, ShardRoster>()
   readonly #newestSeals = new Map<string, Opening>()
   readonly #newestOpenings = new Map<string, Opening>()
+  #sealsLearnt = 0
 
   /** Follows a change. */
   apply(change: Change): void {
@@ -58,6 +59,7 @@ export class Roster {
     if (cell?.kind === 'seal') {
       roster.seals.set(nameOf(placed), cell.opening)
       raise(this.#newestSeals, worker, cell.opening)
+      this.#sealsLearnt++
       raise(this.#newestOpenings, worker, cell.opening)
     }
   }
@@ -79,6 +81,17 @@ export class Roster {
     return this.#newestOpenings.get(worker)
   }
 
+  /** How many seals were learnt: where it grows, something may have become void. */
+  get sealsLearnt(): number {
+    return this.#sealsLearnt
+  }
+
+  /** True where a known seal of the worker voids what this opening wrote and will write. */
+  isVoidOpening(worker: string, opening: Opening): boolean {
+    const seal = this.#newestSeals.get(worker)
+    return seal !== undefined && compareOpenings(opening, seal) < 0
+  }
+
   /** Workers that wrote in an environment, now or in an earlier opening. */
   workersOf(environment: string): Set<string> {
     const workers = new Set<string>()
@@ -91,11 +104,10 @@ export class Roster {
 
   /** True where a cell of this incarnation counts for nothing. */
   isVoid(shard: ShardName, incarnation: number): boolean {
-    const seal = this.#newestSeals.get(addressOf(shard).worker)
-    if (seal === undefined) return false
+    if (this.#newestSeals.size === 0) return false
     const facts = this.facts(shard, incarnation)
     if (facts === undefined) return (this.#shards.get(shard)?.seals.size ?? 0) > 0
-    return compareOpenings(facts.opening, seal) < 0
+    return this.isVoidOpening(facts.worker, facts.opening)
   }
 
   /** The cells that count. */

@@ -1,0 +1,107 @@
+/**
+ * The store's own life, for who operates it: what was restored, merged, degraded, found in conflict or voided goes to the log and, where that is wanted,
+ * to the journal.
+ *
+ * | event | when | data |
+ * |---|---|---|
+ * | `cairn.restored` | `restore` came to its end | files, skipped (numbers), lost (environments) |
+ * | `cairn.merged` | `sync` brought something besides events | changes, reached, missed (numbers) |
+ * | `cairn.degraded` | the first `flush` that fails | problem |
+ * | `cairn.conflict` | something from elsewhere put a key in conflict: once a key, at most 60 a minute | key, workers |
+ * | `cairn.voided` | a rewind voided this opening; the log only, because a void opening writes nothing | worker |
+ */
+import { toMapKey } from './base/bytes.ts'
+import { silentLog } from './base/log.ts'
+import type { Environment } from './environment.ts'
+import { cellKind } from './model/cell.ts'
+import { foldRegister } from './model/fold/register.ts'
+import { decodeKey } from './model/key.ts'
+import { addressOf } from './model/shard.ts'
+import type { Change } from './model/shard-document.ts'
+import type { Value } from './model/value.ts'
+import type { CompleteOptions } from './options.ts'
+
+type Facts = { readonly [name: string]: Value }
+
+/** More than a person reads; `conflicts` of the store lists all. */
+const conflictsAMinuteMax = 60
+/** Keys that are remembered as told; then they may be told again. */
+const conflictsRememberedMax = 10_000
+
+export class Life {
+  readonly #environment: Environment
+  readonly #options: CompleteOptions
+  readonly #append: (type: string, data: Value) => void
+  readonly #conflicts = new Set<string>()
+  #minute = { beganMs: -Infinity, told: 0 }
+  #changesLearnt = 0
+
+  /** @param append writes an event into the journal of the store's worker */
+  constructor(
+    environment: Environment,
+    options: CompleteOptions,
+    append: (type: string, data: Value) => void,
+  ) {
+    this.#environment = environment
+    this.#options = options
+    this.#append = append
+    // Looking for conflicts costs a look-up for each learnt register: only where somebody hears of them.
+    if (options.journalLife || options.log !== silentLog)
+      environment.onLearnt((changes) => this.#learnOrLog(changes))
+  }
+
+  /** Changes that came from elsewhere, those of journals not counted: else two stores would tell each other of their telling. */
+  get changesLearnt(): number {
+    return this.#changesLearnt
+  }
+
+  tell(type: string, facts: Facts): void {
+    this.#options.log.info(type, facts)
+    if (this.#options.journalLife) this.#append(type, facts)
+  }
+
+  /** What a void opening has to say, it says to the log alone. */
+  warn(type: string, facts: Facts): void {
+    this.#options.log.warn(type, facts)
+  }
+
+  /** What was learnt is committed already: telling of it must not fail it. */
+  #learnOrLog(changes: readonly Change[]): void {
+    try {
+      this.#learn(changes)
+    } catch (error) {
+      this.#options.log.warn('what was learnt could not be looked through', { error: String(error) })
+    }
+  }
+
+  #learn(changes: readonly Change[]): void {
+    for (const { shard, born } of changes) {
+      const { family } = addressOf(shard)
+      if (family !== 'journal') this.#changesLearnt++
+      if (family !== 'context') continue
+      for (const { content, indexKey: place } of born)
+        if (content[1] === cellKind.register) this.#lookForConflict(place)
+    }
+  }
+
+  #lookForConflict(place: Uint8Array): void {
+    const { storage, roster, covered } = this.#environment
+    const name = toMapKey(place)
+    if (this.#conflicts.has(name) || !this.#mayTell()) return
+    const cells = storage.cells(place)
+    if (cells.length < 2) return
+    const { winner, conflicts } = foldRegister(cells, roster)
+    const key = decodeKey(place.subarray(1))
+    if (winner === undefined || conflicts.length === 0 || covered.covers(key)) return
+    if (this.#conflicts.size >= conflictsRememberedMax) this.#conflicts.clear()
+    this.#conflicts.add(name)
+    this.#minute.told++
+    this.tell('cairn.conflict', { key, workers: [winner, ...conflicts].map(({ worker }) => worker) })
+  }
+
+  #mayTell(): boolean {
+    const now = this.#environment.time.monotonic()
+    if (now - this.#minute.beganMs >= 60_000) this.#minute = { beganMs: now, told: 0 }
+    return this.#minute.told < conflictsAMinuteMax
+  }
+}

@@ -84,7 +84,7 @@ class TracedFile {
   /** Ends a sync: the oldest, since it is not known which. */
   endSync(): void {
     const begun = this.#syncs.shift() ?? 0
-    for (const page of [...this.#pending.keys()]) this.#settle(page, begun)
+    for (const page of this.#pending.keys()) this.#settle(page, begun)
   }
 
   truncate(length: number): void {

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 /** False without a C compiler: then nothing is tested here, which in continuous integration is a failure. */
 export const canShim = spawnSync('gcc', ['--version']).status === 0
 
-const calls = { writes: 1, syncs: 2 } as const
+/** Data; syncs; what LMDB writes last, to say which data counts. */
+const calls = { pages: 1, syncs: 2, roots: 4 } as const
 
 /** What goes wrong. */
 export interface Fault {
@@ -78,12 +79,16 @@ export class DiskFaults {
     this.#write([constants.errno[code], calls[call], after, times, 0])
   }
 
-  /** Everything goes well again. Returns how many calls have failed. */
-  end(): number {
+  /** How many calls have failed since the beginning of the fault. */
+  get failed(): number {
     const words = new Int32Array(5)
     readSync(this.#file, words, 0, words.byteLength, 0)
-    this.#write([0, 0, 0, 0, 0])
     return words[4] as number
+  }
+
+  /** Everything goes well again. */
+  end(): void {
+    this.#write([0, 0, 0, 0, 0])
   }
 
   close(): void {

@@ -1,0 +1,70 @@
+/**
+ * Writes and flushes all the time, on a disk that fails now and then, until it hears `stop`. Tells line by line what is durable (`durable N`: the
+ * first N writes are), what is refused (`refused N CODE`), how the store is (`health STATE`), and what must not be: `misread`, `unhandled`.
+ *
+ * Argument: directory.
+ */
+import { createInterface } from 'node:readline'
+import { ContextStoreError } from '../../../src/errors.ts'
+import { openStore } from '../../../src/open-store.ts'
+import { keyOf, keysMax, textOf } from '../kept-writing.ts'
+
+const [directory = ''] = process.argv.slice(2)
+for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
+  process.on(event, (error: unknown) => say(`unhandled ${String(error)}`))
+}
+let isStopped = false
+createInterface({ input: process.stdin }).on('line', () => (isStopped = true))
+
+const store = await openStore({ dir: directory, worker: 'w', coalesceMs: 5 })
+let [written, state] = [0, 'ok']
+while (!isStopped) {
+  for (let i = 0; i < 5; i++) write()
+  look()
+  await flush()
+  look()
+}
+await flush()
+await store.close()
+say(`end ${written}`)
+process.exit()
+
+function write(): void {
+  store.set(keyOf(written), textOf(written))
+  store.counter('written').add(1, { once: written })
+  written++
+}
+
+async function flush(): Promise<void> {
+  const until = written
+  try {
+    await store.flush()
+    say(`durable ${until}`)
+  } catch (error) {
+    const { code, hint } = error as ContextStoreError
+    say(
+      error instanceof ContextStoreError && hint !== ''
+        ? `refused ${until} ${code}`
+        : `unhandled ${String(error)}`,
+    )
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** Reads go on, whatever the disk does. */
+function look(): void {
+  try {
+    for (let number = Math.max(0, written - keysMax); number < written; number++) {
+      if (store.get(keyOf(number)) !== textOf(number)) say(`misread ${number}`)
+    }
+    if (store.counter('written').value !== written) say('misread written')
+  } catch (error) {
+    say(`misread ${String(error)}`)
+  }
+  if (store.health.state !== state)
+    say(`health ${(state = store.health.state)} ${store.health.problems.length}`)
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

@@ -14,7 +14,7 @@ import type { ShardName } from '../src/model/shard.ts'
 import { compile, type Child, type Program } from '../test/storage/child.ts'
 import { History } from '../test/storage/history.ts'
 import { canShim, DiskShim } from '../test/support/disk-shim.ts'
-import { readTrace, TracedDisk, type Choose, type TracedCall } from '../test/support/disk-trace.ts'
+import { readTrace, TracedDisk, type Fate, type TracedCall } from '../test/support/disk-trace.ts'
 import { Choices } from './support/choices.ts'
 
 const { PROPERTY_SEED = '1', PROPERTY_RUNS = '300' } = process.env
@@ -157,8 +157,7 @@ function* statesOf({ directory, calls }: Recording, choices: Choices, count: num
       if (word === 'begin') begun = Number(number)
     }
     const way = choices.pick(Object.keys(ways) as (keyof typeof ways)[])
-    const { choose, isTorn } = ways[way](choices)
-    const left = [...disk.left(choose, isTorn)].filter(
+    const left = [...disk.left(() => ways[way](choices))].filter(
       ([path]) => path.startsWith(`${directory}/`) && !path.endsWith('/lock.mdb'),
     )
     const files = new Map(left.map(([path, content]) => [path.slice(directory.length + 1), content]))
@@ -166,12 +165,16 @@ function* statesOf({ directory, calls }: Recording, choices: Choices, count: num
   }
 }
 
-/** What may become of writes that were not synced. */
+/** What may become of writes to a file that were not synced. Each file has its own fate: one may be ahead of another. */
 const ways = {
   'all lost': () => ({ choose: () => 0, isTorn: false }),
   'all kept': () => ({ choose: (writes) => writes, isTorn: false }),
+  'some files': (choices) => {
+    const isKept = choices.chance(0.5)
+    return { choose: (writes) => (isKept ? writes : 0), isTorn: false }
+  },
   'some pages': (choices) => ({ choose: (writes) => choices.between(0, writes), isTorn: false }),
   'some sectors': (choices) => ({ choose: (writes) => choices.between(0, writes), isTorn: true }),
   'most pages': (choices) => ({ choose: (writes) => (choices.chance(0.9) ? writes : 0), isTorn: false }),
   'few pages': (choices) => ({ choose: (writes) => (choices.chance(0.1) ? writes : 0), isTorn: false }),
-} satisfies Record<string, (choices: Choices) => { readonly choose: Choose; readonly isTorn: boolean }>
+} satisfies Record<string, (choices: Choices) => Fate>

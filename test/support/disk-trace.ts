@@ -38,8 +38,13 @@ export function readTrace(path: string): TracedCall[] {
   return traced
 }
 
-/** Of the writes to one page or sector that are not durable: how many were taken, in their order. */
-export type Choose = (writes: number) => number
+/** What becomes of the writes to a file that are not durable. */
+export interface Fate {
+  /** Of so many writes to one page or sector, how many are taken, in their order. */
+  readonly choose: (writes: number) => number
+  /** Each sector is chosen for itself, not only each page. */
+  readonly isTorn: boolean
+}
 
 interface PendingWrite {
   readonly sequence: number
@@ -116,8 +121,8 @@ class TracedFile {
     this.#durable = grown
   }
 
-  /** What a power cut leaves. `isTorn`: each sector is chosen for itself. */
-  left(choose: Choose, isTorn: boolean): Buffer {
+  /** What a power cut leaves. */
+  left({ choose, isTorn }: Fate): Buffer {
     let length = this.#length
     const sectors: { readonly at: number; readonly bytes: Buffer }[] = []
     for (const [page, writes] of this.#pending) {
@@ -168,7 +173,7 @@ export class TracedDisk {
   }
 
   /** What a power cut now leaves, by path. */
-  *left(choose: Choose, isTorn: boolean): Iterable<readonly [path: string, content: Buffer]> {
-    for (const [path, file] of this.#files) yield [path, file.left(choose, isTorn)]
+  *left(fateOf: (path: string) => Fate): Iterable<readonly [path: string, content: Buffer]> {
+    for (const [path, file] of this.#files) yield [path, file.left(fateOf(path))]
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Opens storages in the directories that it hears of, one a line, and answers each with a line: `found DIGEST` of what is there, after it was checked
- * and written to again, or `refused CODE`.
+ * Opens storages in the directories that it hears of, one a line, and answers each with a line: `found DIGEST` of what is there, or `refused CODE`. What
+ * is there is whole, can be written to, and is whole when it is opened again.
  */
 import { createInterface } from 'node:readline'
 import { silentLog } from '../../../src/base/log.ts'
@@ -15,6 +15,13 @@ import { assertWhole } from '../whole.ts'
 const options = { random: systemRandom, time: systemTime, log: silentLog }
 
 async function look(directory: string): Promise<string> {
+  const digest = await openAndWrite(directory)
+  await openAndWrite(directory)
+  return `found ${digest}`
+}
+
+/** Returns the digest of what was there before. */
+async function openAndWrite(directory: string): Promise<string> {
   const storage = await openLmdbStorage({ directory, ...options })
   try {
     assertWhole(storage)
@@ -24,7 +31,7 @@ async function look(directory: string): Promise<string> {
     storage.commit([{ shard: shards[0], advanced: [{ incarnation, from: 0, to: 1 }], born, died: [] }])
     await storage.flush()
     assertWhole(storage)
-    return `found ${digest}`
+    return digest
   } finally {
     await storage.close()
   }

@@ -13,12 +13,12 @@ const [directory = ''] = process.argv.slice(2)
 for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
   process.on(event, (error: unknown) => say(`unhandled ${String(error)}`))
 }
-let isStopped = false
-createInterface({ input: process.stdin }).on('line', () => (isStopped = true))
+const stop = new AbortController()
+createInterface({ input: process.stdin }).on('line', () => stop.abort())
 
 const store = await openStore({ dir: directory, worker: 'w', coalesceMs: 5 })
 let [written, state] = [0, 'ok']
-while (!isStopped) {
+while (!stop.signal.aborted) {
   for (let i = 0; i < 5; i++) write()
   look()
   await flush()

@@ -18,8 +18,11 @@ const [seed, loops] = [Number(PROPERTY_SEED), Number(PROPERTY_RUNS)]
 /** The failpoints that the engine passes; each must be reached, and be the end of a process. */
 const firedPoints: readonly Failpoint[] = ['before-log', 'after-log', 'after-flush']
 
-/** Lives in one directory: three workers write the same keys in each, and 256 incarnations may write a key. */
-const livesMax = 60
+/**
+ * Lives in one directory. Three workers write the same keys in each, and 256 incarnations may write a key; and each leaves incarnations,
+ * which the next one reads.
+ */
+const livesMax = 40
 
 /** A process that is to end at a failpoint is killed after this time, should it not get there. */
 const lifeMsMax = 2_000

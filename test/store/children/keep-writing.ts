@@ -1,6 +1,7 @@
 /**
  * Writes and flushes all the time, on a disk that fails now and then, until it hears `stop`. Tells line by line what is durable (`durable N`: the
- * first N writes are), what is refused (`refused N CODE`), how the store is (`health STATE`), and what must not be: `misread`, `unhandled`.
+ * first N writes are), what is refused (`refused N CODE`), how the store is (`health STATE`), and
+ * what must not be: `unwritten`, `misread`, `unhandled`.
  *
  * Argument: directory.
  */
@@ -30,9 +31,15 @@ say(`end ${written}`)
 process.exit()
 
 function write(): void {
-  store.set(keyOf(written), textOf(written))
-  store.counter('written').add(1, { once: written })
-  written++
+  try {
+    store.progress('written').done(written, (work) => {
+      work.set(keyOf(written), textOf(written))
+      work.count('written', 1)
+    })
+    written++
+  } catch (error) {
+    say(`${error instanceof ContextStoreError ? 'unwritten' : 'unhandled'} ${String(error)}`)
+  }
 }
 
 async function flush(): Promise<void> {

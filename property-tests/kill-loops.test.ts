@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Failpoint } from '../src/storage/failpoints.ts'
+import { failpoints, type Failpoint } from '../src/storage/failpoints.ts'
 import { compile, type Child, type Program } from '../test/storage/child.ts'
 import type { Life } from '../test/store/children/live-and-die.ts'
 import { Ledger, type Contents, type Told } from '../test/store/mixed-work.ts'
@@ -16,7 +16,7 @@ const { PROPERTY_SEED = '1', PROPERTY_RUNS = '200' } = process.env
 const [seed, loops] = [Number(PROPERTY_SEED), Number(PROPERTY_RUNS)]
 
 /** The failpoints that the engine passes; each must be reached, and be the end of a process. */
-const firedPoints: readonly Failpoint[] = ['before-log', 'after-log', 'after-flush']
+const firedPoints: readonly Failpoint[] = failpoints
 
 /**
  * Lives in one directory. Three workers write the same keys in each, and 256 incarnations may write a key; and each leaves incarnations,
@@ -67,7 +67,7 @@ describe(`a store whose process is killed, ${loops} times, seed ${seed}`, () => 
     try {
       for (let life = 0; life <= lives; life++) {
         const point = choices.chance(0.4) ? choices.pick(firedPoints) : undefined
-        const end = point && { point, passes: choices.below(choices.pick([1, 5, 40])) }
+        const end = point && { point, passes: choices.below(point.endsWith('log') ? 40 : 4) }
         child.say(JSON.stringify({ directory, seed: historySeed, ...(end && { end }) } satisfies Life))
         let isEnded = false
         if (life < lives && point === undefined && choices.chance(0.1)) await pause(choices.below(60))

@@ -10,9 +10,10 @@ import { ContextStoreError } from '../../../src/errors.ts'
 import { rootDigest } from '../../../src/model/shard-document.ts'
 import { openLmdbStorage } from '../../../src/storage/lmdb-storage.ts'
 import { cellFor, liveCell, shards } from '../history.ts'
+import { smallMemory } from '../small-memory.ts'
 import { assertWhole } from '../whole.ts'
 
-const options = { random: systemRandom, time: systemTime, log: silentLog }
+const options = { random: systemRandom, time: systemTime, log: silentLog, ...smallMemory }
 
 async function look(directory: string): Promise<string> {
   const digest = await openAndWrite(directory)

@@ -10,11 +10,13 @@ import { seededRandom, systemRandom } from '../../../src/base/random.ts'
 import { systemTime } from '../../../src/base/time.ts'
 import { openLmdbStorage } from '../../../src/storage/lmdb-storage.ts'
 import { History } from '../history.ts'
+import { smallMemory } from '../small-memory.ts'
 
 const [directory = '', seed = '1', commits = '100'] = process.argv.slice(2)
 const told = openSync(`${directory}.told`, 'a')
 const tell = (line: string): number => writeSync(told, `${line}\n`)
-const storage = await openLmdbStorage({ directory, random: systemRandom, time: systemTime, log: silentLog })
+const options = { random: systemRandom, time: systemTime, log: silentLog, ...smallMemory }
+const storage = await openLmdbStorage({ directory, ...options })
 const history = new History(Number(seed))
 const pauses = seededRandom(Number(seed) + 1)
 tell('durable 0')

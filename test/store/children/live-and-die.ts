@@ -17,6 +17,7 @@ import type { Transaction } from '../../../src/registers.ts'
 import type { Failpoint } from '../../../src/storage/failpoints.ts'
 import { openLmdbStorage } from '../../../src/storage/lmdb-storage.ts'
 import { Store } from '../../../src/store.ts'
+import { smallMemory } from '../../storage/small-memory.ts'
 import { assertWhole } from '../../storage/whole.ts'
 import {
   amountOf,
@@ -54,6 +55,7 @@ const storage = await openLmdbStorage({
   random: systemRandom,
   time: systemTime,
   log: silentLog,
+  ...smallMemory,
   failpoint: pass,
 })
 const shared = sharedOver(storage, options)

@@ -22,7 +22,7 @@ const firedPoints: readonly Failpoint[] = failpoints
  * Lives in one directory. Three workers write the same keys in each, and 256 incarnations may write a key; and each leaves incarnations,
  * which the next one reads.
  */
-const livesMax = 40
+const livesMax = 20
 
 /** A process that is to end at a failpoint is killed after this time, should it not get there. */
 const lifeMsMax = 2_000

@@ -65,6 +65,31 @@ describe.runIf(canShim)('on a disk whose calls fail', () => {
     })
   }
 
+  /**
+   * The contract where LMDB gives its environment up for good: it does so when the few bytes that say which data counts cannot be written, and from
+   * then on neither reads nor answers. The process lives, `flush` rejects instead of waiting for ever, and closing ends.
+   */
+  for (const after of [0, 1]) {
+    test(`with EIO at roots, after ${after}, a store says so, can be closed, and has what was durable`, async () => {
+      const { directory, faults, child } = start()
+      await child.line('durable')
+      faults.begin({ code: 'EIO', call: 'roots', after, times: 1 })
+      await child.line('refused')
+      await child.line('health degraded 1')
+      const begun = child.lines.length
+      await lineSince(child, begun, 'refused')
+      child.say('stop')
+      await child.line('end')
+      expect(await child.exit).toEqual({ code: 0, signal: null })
+      expect(child.lines.filter((line) => line.startsWith('unhandled'))).toEqual([])
+      const durable = Math.max(...child.lines.filter((line) => line.startsWith('durable')).map(numberIn))
+      await using store = await openStore({ dir: directory, worker: 'w' })
+      const found = store.counter('written').value
+      expect(found).toBeGreaterThanOrEqual(durable)
+      checkHolds(store, found)
+    })
+  }
+
   function start(): { readonly directory: string; readonly faults: DiskFaults; readonly child: Child } {
     const directory = temporaryDirectory()
     const faults = shim.faults()

@@ -46,6 +46,8 @@ export interface LmdbStorageOptions extends OpenDirectoryOptions {
   readonly overlayBytesMax?: number
   /** With more than this in memory that is not indexed, writes are refused, in bytes. @default 256 MiB */
   readonly pendingBytesMax?: number
+  /** Rows of an index transaction. @default 16,000 */
+  readonly indexTransactionKeys?: number
   /** For tests: called at each point at which a process may die. */
   readonly failpoint?: (point: Failpoint) => void
 }
@@ -543,14 +545,15 @@ class LmdbStorage implements Storage {
   async #writeIndex(overlay: Overlay): Promise<void> {
     while (overlay.sortPiece()) await pause()
     const hides = (cell: PlacedCell): boolean => overlay.hides(cell)
+    const transactionKeys = this.#options.indexTransactionKeys ?? indexTransactionKeys
     let writes: Write<LmdbTable>[] = []
-    for (const keys of overlay.slices(indexSliceKeys)) {
+    for (const keys of overlay.slices(Math.min(indexSliceKeys, transactionKeys))) {
       for (const key of keys) {
         writes.push(this.#index.write(key, hides))
         this.#indexed?.add(hashBytes(key.indexKey))
       }
       await pause()
-      if (writes.length < indexTransactionKeys) continue
+      if (writes.length < transactionKeys) continue
       await this.#transact(this.#indexRoot, writes)
       this.#failpoint('within-index')
       writes = []

@@ -85,18 +85,20 @@ export class Child {
 
   /** Resolves with the first line that begins like this; rejects when the process ends without one. */
   async line(beginning: string): Promise<string> {
+    const found = (): string | undefined => this.lines.find((line) => line.startsWith(beginning))
+    await this.until(() => found() !== undefined, beginning)
+    return found() as string
+  }
+
+  /** Resolves once its lines are as they should be; rejects when the process ends before. */
+  async until(is: (lines: readonly string[]) => boolean, what: string): Promise<void> {
     const isRunning = { value: true }
     void this.exit.then(() => (isRunning.value = false))
-    for (;;) {
-      const found = this.lines.find((line) => line.startsWith(beginning))
-      if (found !== undefined) return found
+    while (!is(this.lines)) {
       if (!isRunning.value || this.#process.exitCode !== null) {
         await this.exit
-        const late = this.lines.find((line) => line.startsWith(beginning))
-        if (late !== undefined) return late
-        throw new Error(
-          `the process ended without "${beginning}":\n${this.lines.join('\n')}\n${this.#errorText}`,
-        )
+        if (is(this.lines)) return
+        throw new Error(`the process ended without "${what}":\n${this.lines.join('\n')}\n${this.#errorText}`)
       }
       await new Promise<void>((resolve) => this.#lookers.add(resolve))
     }

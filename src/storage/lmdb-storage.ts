@@ -17,7 +17,7 @@
  *
  * A trap, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done before.
  */
-import { statSync } from 'node:fs'
+import { statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { compareBytes, equalBytes, hashBytes } from '../base/bytes.ts'
 import type { Timer } from '../base/time.ts'
@@ -30,16 +30,23 @@ import { AbsenceFilter } from './absence-filter.ts'
 import type { Failpoint } from './failpoints.ts'
 import { environmentFolders } from './directory.ts'
 import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
-import { chunkBytesMax, decodeNumbers, encodeNumbers, metaKey, progressKey } from './lmdb-rows.ts'
-import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
+import { chunkBytesMax, decodeNumbers, encodeNumbers, endOfRows, metaKey, progressKey } from './lmdb-rows.ts'
+import { dataFileName, figuresOf, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
 import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
 import { Overlay, type OverlaidKey } from './overlay.ts'
-import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
+import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
-import { StoredLog, Turn, type SettledSums } from './stored-log.ts'
+import { StoredLog, Turn, type LogTables, type SettledSums } from './stored-log.ts'
 import type { Write } from './tables.ts'
 
 const retryMs = 1_000
+/** Look-ups that found nothing before it pays to read all keys. */
+const missesMax = 5_000
+/** Room that a transaction may take beside its rows: pages of the trees. */
+const spareBytes = 64 * 1024
+const sleeping = new Int32Array(new SharedArrayBuffer(4))
+/** How long `flushSync` waits for a write that is on its way. */
+const onItsWayMsMax = 2_000
 
 export interface LmdbStorageOptions extends OpenDirectoryOptions {
   /** Size at which what is in memory is indexed, in bytes. @default 24 MiB */
@@ -50,6 +57,12 @@ export interface LmdbStorageOptions extends OpenDirectoryOptions {
   readonly indexTransactionKeys?: number
   /** For tests: called at each point at which a process may die. */
   readonly failpoint?: (point: Failpoint) => void
+}
+
+/** Rows to be appended to the log, and what follows when they are. */
+interface LogBatch {
+  readonly writes: readonly Write<LmdbTable>[]
+  readonly written: () => void
 }
 
 /** Somebody who awaits durability up to a sequence. */
@@ -81,6 +94,7 @@ class LmdbStorage implements Storage {
   readonly #logMeta: LmdbTable
   readonly #indexMeta: LmdbTable
   readonly #indexRows: LmdbTable
+  readonly #logTables: LogTables<LmdbTable>
   readonly #log: StoredLog<LmdbTable>
   readonly #index: StoredIndex<LmdbTable>
   readonly #overlayBytesMax: number
@@ -88,6 +102,9 @@ class LmdbStorage implements Storage {
   readonly #summaries = new Map<ShardName, ShardSummary>()
   /** Keys in the index, as far as it has been made; `undefined` where an index was found that nobody has read through. */
   #indexed: AbsenceFilter | undefined
+  /** The same, while it is read through. */
+  #learning: AbsenceFilter | undefined
+  #misses = 0
   #active = new Overlay()
   #frozen: Overlay | undefined
   /** What its settling needs of the moment when it was frozen. */
@@ -95,8 +112,9 @@ class LmdbStorage implements Storage {
   #turn = new Turn()
   #sequence = 0
   #durable = 0
-  /** The turn that is being written. */
+  /** The turn that is being written, and what follows when it is. */
   #onItsWay: Turn | undefined
+  #writtenOnItsWay: (() => void) | undefined
   #scheduled = false
   #problem: string | undefined
   #indexProblem: string | undefined
@@ -109,13 +127,14 @@ class LmdbStorage implements Storage {
   #isDamaged = false
   #isClosed = false
   #waiting: Waiter[] = []
+  #flushMs = 0
 
   constructor(opened: OpenDirectory, options: LmdbStorageOptions) {
     this.environment = opened.environment
     this.#opened = opened
     this.#options = options
-    this.#overlayBytesMax = options.overlayBytesMax ?? overlayBytesMax
     this.#pendingBytesMax = options.pendingBytesMax ?? pendingBytesMax
+    this.#overlayBytesMax = Math.min(options.overlayBytesMax ?? overlayBytesMax, this.#pendingBytesMax / 4)
     this.#logRoot = opened.environments.lmdb
     this.#indexRoot = opened.environments.index
     const table = (name: string) => openTable(this.#logRoot, name)
@@ -123,13 +142,14 @@ class LmdbStorage implements Storage {
     this.#indexMeta = openTable(this.#indexRoot, 'meta')
     this.#indexRows = openTable(this.#indexRoot, 'index')
     this.#inodes = this.#currentInodes()
-    this.#log = new StoredLog({
+    this.#logTables = {
       meta: this.#logMeta,
       shards: table('shards'),
       cells: table('cells'),
       dead: table('dead'),
       changes: table('changes'),
-    })
+    }
+    this.#log = new StoredLog(this.#logTables)
     this.#index = new StoredIndex(this.#indexRows, this.#log.numbers, (shard, incarnation, clock) =>
       this.#log.content(shard, incarnation, clock),
     )
@@ -189,6 +209,24 @@ class LmdbStorage implements Storage {
     return { writable: problem === undefined, problem }
   }
 
+  get statistics(): StorageStatistics {
+    const log = figuresOf(this.#logRoot, Object.values(this.#logTables))
+    const index = figuresOf(this.#indexRoot, [this.#indexMeta, this.#indexRows])
+    return {
+      pendingBytes: this.#pendingBytes,
+      indexLag: this.#sequence - this.#log.settled,
+      usedBytes: log.usedBytes + index.usedBytes,
+      freeBytes: log.freeBytes + index.freeBytes,
+      feedBytes: this.#log.feedBytes,
+      flushMs: this.#flushMs,
+      readerLag: Math.max(log.readerLag, index.readerLag),
+    }
+  }
+
+  get #pendingBytes(): number {
+    return this.#active.bytes + (this.#frozen?.bytes ?? 0)
+  }
+
   shards(): ReadonlyMap<ShardName, ShardSummary> {
     return this.#summaries
   }
@@ -226,7 +264,27 @@ class LmdbStorage implements Storage {
     if (above?.isComplete === true) return above.cells
     if (this.#indexed?.isAbsent(hashBytes(indexKey)) === true) return above?.cells ?? []
     const stored = this.#storedCells(indexKey)
+    if (stored.length === 0 && this.#indexed === undefined) this.#missed()
     return this.#frozen === undefined ? stored : standingAbove(above, this.#frozen, stored)
+  }
+
+  /** After an opening every key that is new is looked up, until so many were that it pays to learn which are there. */
+  #missed(): void {
+    if (++this.#misses === missesMax) void this.#learnIndexed()
+  }
+
+  /** Reads through the keys of the index, a few at a time. */
+  async #learnIndexed(): Promise<void> {
+    const filter = (this.#learning = new AbsenceFilter())
+    let learnt = 0
+    for (const key of this.#indexRows.getKeys({ start: Uint8Array.of(5), end: endOfRows })) {
+      filter.add(hashBytes(key))
+      if (++learnt % 2_048 > 0) continue
+      await pause()
+      if (this.#isClosed) return
+    }
+    this.#indexed = filter
+    this.#learning = undefined
   }
 
   #storedCells(indexKey: Uint8Array): readonly PlacedCell[] {
@@ -325,7 +383,7 @@ class LmdbStorage implements Storage {
   }
 
   #checkRoom(): void {
-    const pending = this.#active.bytes + (this.#frozen?.bytes ?? 0)
+    const pending = this.#pendingBytes
     if (pending < this.#pendingBytesMax) return
     throw new ContextStoreError(
       'STORE_FULL',
@@ -353,7 +411,9 @@ class LmdbStorage implements Storage {
 
   /** Back-pressure: with two overlays full, who awaits durability also awaits that one is indexed. */
   async #roomForMore(): Promise<void> {
-    while (this.#active.bytes > this.#overlayBytesMax && this.#indexing !== undefined) await this.#indexing
+    const isFull = (): boolean =>
+      this.#active.bytes > this.#overlayBytesMax || this.#pendingBytes > this.#pendingBytesMax / 2
+    while (this.#indexing !== undefined && isFull()) await this.#indexing
   }
 
   /** Something is to be written, or what was written is to be flushed again after a failure. */
@@ -377,6 +437,19 @@ class LmdbStorage implements Storage {
     this.#retry = undefined
   }
 
+  /** As much as is committed now, as rows; what is on its way already is left out. */
+  #batchOf(turn: Turn): LogBatch {
+    const overlays = [this.#frozen, this.#active].filter((overlay) => overlay !== undefined)
+    const counts = overlays.map((overlay) => overlay.cellCount)
+    const runs = overlays.flatMap((overlay) => overlay.unwritten(chunkBytesMax))
+    const writes = turn.isEmpty ? [this.#metaWrite()] : this.#log.writesOf(turn, runs)
+    const written = (): void => {
+      if (!turn.isEmpty) this.#log.written(turn, runs, writes)
+      for (const [i, overlay] of overlays.entries()) overlay.writtenUpTo(counts[i] as number)
+    }
+    return { writes, written }
+  }
+
   /** Appends what was committed since the last turn. Never rejects. */
   async #write(): Promise<void> {
     if (this.#onItsWay !== undefined || !this.#isBehind()) return
@@ -386,10 +459,25 @@ class LmdbStorage implements Storage {
     this.#onItsWay = turn
     this.#turn = new Turn()
     try {
-      await this.#append(turn)
+      this.#checkAlive()
+      const { writes, written } = this.#batchOf(turn)
+      this.#writtenOnItsWay = written
+      this.#failpoint('before-log')
+      const started = this.#options.time.monotonic()
+      const durable = this.#transact(this.#logRoot, writes)
+      // The disk is at work, this thread need not be idle.
+      setImmediate(() => {
+        for (const shard of turn.shards.keys()) this.#summary(shard).hash()
+      })
+      await durable
+      this.#flushMs = this.#options.time.monotonic() - started
       this.#checkInPlace()
       this.#failpoint('after-log')
-      this.#onItsWay = undefined
+      // Where `flushSync` waited for it, that has been seen to already.
+      if (this.#onItsWay === turn) {
+        written()
+        this.#onItsWay = undefined
+      }
       this.#succeeded(reached)
       this.#schedule()
     } catch (error) {
@@ -397,31 +485,46 @@ class LmdbStorage implements Storage {
     }
   }
 
-  /** Resolves when the turn is durable in the log. */
-  async #append(turn: Turn): Promise<void> {
-    const overlays = [this.#frozen, this.#active].filter((overlay) => overlay !== undefined)
-    const counts = overlays.map((overlay) => overlay.cellCount)
-    const runs = overlays.flatMap((overlay) => overlay.unwritten(chunkBytesMax))
-    const writes = turn.isEmpty ? [this.#metaWrite()] : this.#log.writesOf(turn, runs)
-    this.#failpoint('before-log')
-    const written = this.#transact(this.#logRoot, writes)
-    // The disk is at work, this thread need not be idle.
-    setImmediate(() => {
-      for (const shard of turn.shards.keys()) this.#summary(shard).hash()
-    })
-    await written
-    if (!turn.isEmpty) this.#log.written(turn, runs, writes)
-    for (const [i, overlay] of overlays.entries()) overlay.writtenUpTo(counts[i] as number)
+  flushSync(): void {
+    if (this.#durable >= this.#sequence) return
+    try {
+      this.#awaitOnItsWay()
+      const turn = this.#turn
+      const { writes, written } = this.#batchOf(turn)
+      this.#checkSpace(this.#logRoot, writes)
+      this.#logRoot.transactionSync(() => put(writes))
+      this.#turn = new Turn()
+      written()
+      this.#checkInPlace()
+    } catch (error) {
+      this.#problem = `changes cannot be written: ${reasonOf(error)}`
+      throw notDurable(this.#problem, error)
+    }
+    this.#succeeded(this.#sequence)
+  }
+
+  /** Waits until what LMDB's own thread is writing can be read, which is when it is durable: its promise could not be heard before this returns. */
+  #awaitOnItsWay(): void {
+    const turn = this.#onItsWay
+    if (turn === undefined || turn.isEmpty) return
+    // Where LMDB's thread has not begun yet, this makes it.
+    const { rows, key, value } = this.#metaWrite()
+    void rows.put(key, value as Uint8Array)
+    const until = this.#options.time.monotonic() + onItsWayMsMax
+    for (;;) {
+      this.#logRoot.resetReadTxn()
+      if (this.#log.holds(turn.sequence)) break
+      if (this.#options.time.monotonic() > until) throw new Error('a write on its way does not end')
+      Atomics.wait(sleeping, 0, 0, 1)
+    }
+    this.#onItsWay = undefined
+    this.#writtenOnItsWay?.()
   }
 
   /** Writes as one transaction. Resolves when it is durable. */
   async #transact(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): Promise<void> {
-    const written = environment.batch(() => {
-      for (const { rows, key, value } of writes) {
-        if (value === undefined) void rows.remove(key)
-        else void rows.put(key, value)
-      }
-    })
+    this.#checkSpace(environment, writes)
+    const written = environment.batch(() => put(writes))
     // A turn later lmdb makes a promise of its own for the transaction. If that is rejected and nobody listens, the process ends.
     setImmediate(() => void environment.committed.then(ignore, ignore))
     try {
@@ -430,6 +533,26 @@ class LmdbStorage implements Storage {
       this.#hasFailed = true
       throw error
     }
+  }
+
+  /**
+   * LMDB itself must not meet a full disk: where the write of a single page fails it writes its message beyond the memory for it (3.1.6 to 3.5.6), which may end
+   * the process. Throws where there might not be room.
+   */
+  #checkSpace(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): void {
+    const folder = environment === this.#logRoot ? environmentFolders[0] : environmentFolders[1]
+    const { bavail, bsize } = statfsSync(join(this.#options.directory, folder))
+    let bytes = spareBytes
+    for (const { key, value } of writes) bytes += 2 * (key.length + (value?.length ?? 0))
+    if (bavail * bsize < bytes)
+      throw new Error(`no space left on the device: ${bavail * bsize} bytes are free`)
+  }
+
+  /** After an I/O error LMDB may have given the environment up, and would never answer a write: a read tells. */
+  #checkAlive(): void {
+    if (this.#problem === undefined) return
+    this.#logRoot.resetReadTxn()
+    this.#logMeta.getBinary(metaKey)
   }
 
   /** Who removes the directory takes the name from LMDB's files, which go on taking writes: they would be gone with the process. */
@@ -466,12 +589,7 @@ class LmdbStorage implements Storage {
     }
     const waiting = this.#waiting
     this.#waiting = []
-    const problem = new ContextStoreError(
-      'NOT_DURABLE',
-      `Not durable: ${this.#problem}.`,
-      'The data stays in memory and is retried; free space or check the disk, then flush again.',
-      { cause: error },
-    )
+    const problem = notDurable(this.#problem, error)
     for (const waiter of waiting) waiter.reject(problem)
     this.#retryLater()
   }
@@ -505,11 +623,12 @@ class LmdbStorage implements Storage {
     this.#active = new Overlay()
   }
 
+  /** Indexes what is full, as long as there is something: while the disk was ill, more may have gathered than one overlay takes. */
   #startIndexing(): void {
+    if (this.#indexing !== undefined || this.#retry !== undefined || this.#isClosed || this.#isDamaged) return
+    if (this.#active.bytes >= this.#overlayBytesMax) this.#freeze()
     const frozen = this.#frozen
-    if (frozen === undefined || this.#indexing !== undefined || this.#retry !== undefined) return
-    if (this.#isClosed || this.#isDamaged) return
-    if (this.#durable < this.#frozenAt.sequence) return
+    if (frozen === undefined || this.#durable < this.#frozenAt.sequence) return
     this.#indexing = this.#indexFrozen(frozen)
       .then(() => {
         this.#indexProblem = undefined
@@ -522,6 +641,7 @@ class LmdbStorage implements Storage {
       })
       .finally(() => {
         this.#indexing = undefined
+        if (this.#indexProblem === undefined) this.#startIndexing()
       })
   }
 
@@ -550,7 +670,9 @@ class LmdbStorage implements Storage {
     for (const keys of overlay.slices(Math.min(indexSliceKeys, transactionKeys))) {
       for (const key of keys) {
         writes.push(this.#index.write(key, hides))
-        this.#indexed?.add(hashBytes(key.indexKey))
+        const hash = hashBytes(key.indexKey)
+        this.#indexed?.add(hash)
+        this.#learning?.add(hash)
       }
       await pause()
       if (writes.length < transactionKeys) continue
@@ -583,14 +705,12 @@ class LmdbStorage implements Storage {
 
   /** So that the next opening has nothing to replay. */
   async #indexAll(): Promise<void> {
-    await this.#indexing
-    if (this.#frozen === undefined && !this.#active.isEmpty) this.#freeze()
-    this.#startIndexing()
-    await this.#indexing
-    if (this.#indexProblem === undefined && !this.#active.isEmpty && this.#active.isWritten) {
-      this.#freeze()
+    while (!this.#active.isEmpty || this.#frozen !== undefined) {
+      if (this.#frozen === undefined) this.#freeze()
       this.#startIndexing()
+      if (this.#indexing === undefined) return
       await this.#indexing
+      if (this.#indexProblem !== undefined) return
     }
   }
 
@@ -652,6 +772,23 @@ function reasonOf(cause: unknown): string {
 /** Lets the event loop run. */
 function pause(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** As one transaction that is open already. */
+function put(writes: readonly Write<LmdbTable>[]): void {
+  for (const { rows, key, value } of writes) {
+    if (value === undefined) void rows.remove(key)
+    else void rows.put(key, value)
+  }
+}
+
+function notDurable(problem: string, cause: unknown): ContextStoreError {
+  return new ContextStoreError(
+    'NOT_DURABLE',
+    `Not durable: ${problem}.`,
+    'The data stays in memory and is retried; free space or check the disk, then flush again.',
+    { cause },
+  )
 }
 
 function isDamage(error: unknown): boolean {

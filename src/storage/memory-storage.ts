@@ -5,13 +5,22 @@ import type { PlacedCell } from '../model/fold/roster.ts'
 import { ShardDocument, type Change, type ShardSummary } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { CellIndex, changedLists } from './cell-index.ts'
-import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
+import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
 
 const feedLengthMax = 10_000
 
 export class MemoryStorage implements Storage {
   readonly environment: string
   readonly health: StorageHealth = { writable: true, problem: undefined }
+  readonly statistics: StorageStatistics = {
+    pendingBytes: 0,
+    indexLag: 0,
+    usedBytes: 0,
+    freeBytes: 0,
+    feedBytes: 0,
+    flushMs: 0,
+    readerLag: 0,
+  }
   readonly #documents = new Map<ShardName, ShardDocument>()
   readonly #summaries = new Map<ShardName, ShardSummary>()
   readonly #index = new CellIndex()
@@ -50,6 +59,8 @@ export class MemoryStorage implements Storage {
   }
 
   async flush(): Promise<void> {}
+
+  flushSync(): void {}
 
   *feed(after: number): Iterable<FeedEntry> {
     for (const entry of this.#feed) if (entry.sequence > after) yield entry

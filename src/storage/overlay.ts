@@ -140,11 +140,6 @@ export class Overlay {
     return this.#keyCount === 0 && this.#strandList.length === 0
   }
 
-  /** Everything in it has been handed to the log. */
-  get isWritten(): boolean {
-    return this.#written === this.#cellCount
-  }
-
   get strands(): readonly Strand[] {
     return this.#strandList
   }

@@ -32,11 +32,31 @@ export interface StorageHealth {
   readonly problem: string | undefined
 }
 
+/** Figures of an adapter, for operators; zeros in memory. */
+export interface StorageStatistics {
+  /** Bytes of recent changes in memory, not indexed yet. */
+  readonly pendingBytes: number
+  /** Commits that the index does not hold yet. */
+  readonly indexLag: number
+  /** Bytes of the pages in use, and of those that were given back and are used again first. */
+  readonly usedBytes: number
+  readonly freeBytes: number
+  /** Bytes of change rows that are kept for peers that return. */
+  readonly feedBytes: number
+  /** Milliseconds that the last write to disk took, from hand-over to durable. */
+  readonly flushMs: number
+  /** Transactions that the oldest reader of the files is behind: pages freed since cannot be used again. A stuck reader makes this grow. */
+  readonly readerLag: number
+}
+
 export interface Storage {
   /** Random identity of this environment, hexadecimal; the same each time it is opened. */
   readonly environment: string
 
   readonly health: StorageHealth
+
+  /** Cost: a few calls of LMDB. */
+  readonly statistics: StorageStatistics
 
   /** Clocks and digests of every shard. Live: it follows commits. Callers do not change it. */
   shards(): ReadonlyMap<ShardName, ShardSummary>
@@ -58,6 +78,9 @@ export interface Storage {
 
   /** Resolves when everything committed before the call is durable. Rejects with `NOT_DURABLE`; the changes stay visible and are retried. */
   flush(): Promise<void>
+
+  /** As `flush`, before it returns: for callers that never let the event loop run. Blocks for one write to disk. Throws `NOT_DURABLE`. */
+  flushSync(): void
 
   /** The steps that reach beyond a position, oldest first, as far as they are kept. */
   feed(after: number): Iterable<FeedEntry>

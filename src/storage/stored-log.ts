@@ -149,6 +149,16 @@ export class StoredLog<T extends Rows> {
     return this.#settled
   }
 
+  /** Bytes of the change rows that are kept. */
+  get feedBytes(): number {
+    return this.#unsettledRows.reduce((sum, { bytes }) => sum + bytes, this.#feedBytes)
+  }
+
+  /** True where the change row of a sequence is there. */
+  holds(sequence: number): boolean {
+    return this.#rows.changes.doesExist(changeKey(sequence))
+  }
+
   /** The last sequence that was written. */
   get newest(): number {
     const rows = { start: endOfRows, end: changeKey(0), reverse: true, limit: 1 }

@@ -32,7 +32,14 @@ import { environmentFolders } from './directory.ts'
 import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
 import { chunkBytesMax, decodeNumbers, encodeNumbers, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
-import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
+import { encodeMeta } from './meta-row.ts'
+import {
+  openDirectory,
+  readDirectory,
+  type OpenDirectory,
+  type OpenDirectoryOptions,
+  type ReadDirectoryOptions,
+} from './open-directory.ts'
 import { Overlay, type OverlaidKey } from './overlay.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth } from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
@@ -68,6 +75,18 @@ export function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
     const storage = new LmdbStorage(opened, options)
     await storage.recover()
     return storage
+  })
+}
+
+/** Reads the storage of a directory that nobody owns, of which only `shards` and `view` are there; see `readDirectory`. */
+export function readLmdbStorage<T>(
+  options: ReadDirectoryOptions & Pick<LmdbStorageOptions, 'random'>,
+  read: (storage: Storage) => Promise<T>,
+): Promise<T | undefined> {
+  return readDirectory(options, async (opened) => {
+    const storage = new LmdbStorage(opened, options)
+    await storage.recover()
+    return read(storage)
   })
 }
 
@@ -141,8 +160,8 @@ class LmdbStorage implements Storage {
   async recover(): Promise<void> {
     this.#log.load((shard) => this.#summary(shard))
     const reach = this.#indexReach()
-    if (reach === undefined || reach < this.#log.settled || reach > this.#log.newest)
-      await this.#rebuildIndex()
+    const fits = reach !== undefined && reach >= this.#log.settled && reach <= this.#log.newest
+    if (!fits && !this.#opened.isReadOnly) await this.#rebuildIndex()
     else if (reach === 0) this.#indexed = new AbsenceFilter()
     this.#sequence = this.#log.settled
     for (const { sequence, changes } of this.#log.unsettled()) {
@@ -343,7 +362,7 @@ class LmdbStorage implements Storage {
   // --- Writing the log
 
   flush(): Promise<void> {
-    if (this.#durable >= this.#sequence) return this.#roomForMore()
+    if (this.#durable >= this.#sequence && this.#isInPlace()) return this.#roomForMore()
     return new Promise<void>((resolve, reject) => {
       this.#waiting.push({ until: this.#sequence, resolve, reject })
       this.#stopRetrying()
@@ -436,6 +455,18 @@ class LmdbStorage implements Storage {
   #checkInPlace(): void {
     const now = this.#currentInodes()
     if (now.some((inode, i) => inode !== this.#inodes[i])) throw new Error('a data file was removed')
+  }
+
+  /** What was durable is so no more where the files were removed: all of it is behind then. */
+  #isInPlace(): boolean {
+    try {
+      this.#checkInPlace()
+      return true
+    } catch (error) {
+      this.#problem ??= reasonOf(error)
+      this.#durable = -1
+      return false
+    }
   }
 
   #currentInodes(): (bigint | undefined)[] {

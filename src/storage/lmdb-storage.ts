@@ -28,7 +28,8 @@ import { ShardSummary, type Change, type LiveCell, type ShardView } from '../mod
 import type { ShardName } from '../model/shard.ts'
 import { AbsenceFilter } from './absence-filter.ts'
 import type { Failpoint } from './failpoints.ts'
-import { environmentFolders } from './directory.ts'
+import { environmentFolders, indexFolder, logFolder } from './directory.ts'
+import { checkFreeSpace } from './free-space.ts'
 import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
 import { chunkBytesMax, decodeNumbers, encodeNumbers, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
@@ -435,6 +436,9 @@ class LmdbStorage implements Storage {
 
   /** Writes as one transaction. Resolves when it is durable. */
   async #transact(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): Promise<void> {
+    const bytes = writes.reduce((sum, { value }) => sum + (value?.length ?? 0), 0)
+    const folder = environment === this.#logRoot ? logFolder : indexFolder
+    checkFreeSpace(join(this.#options.directory, folder), writes.length, bytes)
     const written = environment.batch(() => {
       for (const { rows, key, value } of writes) {
         if (value === undefined) void rows.remove(key)

@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['**/*.test.ts'],
+    globalSetup: ['test/support/verify-directory.ts'],
     // Native modules and processes that are killed on purpose want a process each, not a thread.
     pool: 'forks',
     maxWorkers: 2,

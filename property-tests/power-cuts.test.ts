@@ -48,7 +48,9 @@ describe.runIf(canShim)(`a storage after a power cut, ${states} states, seed ${s
       const report = { lost: 0, kept: 0 }
       for (let made = 0; made < states; made += statesOfRecording) {
         const recording = await record(seed + made)
-        const child = opener.start({ env: shim.rebooted() })
+        // After a power cut a directory is verified by a child before it is opened, which takes longer than the rest: those of the first recording are.
+        const unverified = made > 0 ? { CAIRN_VERIFIES: '1' } : {}
+        const child = opener.start({ env: { ...shim.rebooted(), ...unverified } })
         try {
           for (const state of statesOf(recording, choices, Math.min(statesOfRecording, states - made))) {
             const reached = await reachedBy(child, recording, state)
@@ -161,7 +163,8 @@ function* statesOf({ directory, calls }: Recording, choices: Choices, count: num
     }
     const way = choices.pick(Object.keys(ways) as (keyof typeof ways)[])
     const left = [...disk.left(() => ways[way](choices))].filter(
-      ([path]) => path.startsWith(`${directory}/`) && !path.endsWith('/lock.mdb'),
+      // Where these files are is another place: the record of the opening would make it a copy, whose index is made anew.
+      ([path]) => path.startsWith(`${directory}/`) && !/\/(lock\.mdb|opening\.json)$/.test(path),
     )
     const files = new Map(left.map(([path, content]) => [path.slice(directory.length + 1), content]))
     yield { files, durable, begun, description: `call ${moment} of ${calls.length}, ${way}` }

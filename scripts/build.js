@@ -16,7 +16,14 @@ const next = join(root, `dist.next-${process.pid}`)
 const shebang = '#!/usr/bin/env node\n'
 
 /** Output name to source; those that do not exist are left out. */
-const entries = { index: 'src/index.ts', cli: 'src/cli/main.ts', agent: 'src/agent/main.ts' }
+const entries = {
+  index: 'src/index.ts',
+  cli: 'src/cli/main.ts',
+  agent: 'src/agent/main.ts',
+  'verify-directory': 'src/storage/verify-directory.ts',
+}
+/** Run by people. */
+const commands = ['cli', 'agent']
 
 const external = [
   'lmdb', // native
@@ -54,7 +61,7 @@ async function bundle() {
     },
     logLevel: 'warning',
   })
-  for (const [name] of present) if (name !== 'index') makeExecutable(join(next, `${name}.js`))
+  for (const [name] of present) if (commands.includes(name)) makeExecutable(join(next, `${name}.js`))
 }
 
 /** @param {string} file */

@@ -1,11 +1,12 @@
 /**
- * The store's own life, for who operates it: what was restored, merged, degraded, found in conflict or voided goes to the log and, where that is wanted,
+ * The store's own life, for who operates it: what was restored, merged, degraded, quarantined, found in conflict or voided goes to the log and, where that is wanted,
  * to the journal.
  *
  * | event | when | data |
  * |---|---|---|
  * | `cairn.restored` | `restore` came to its end | files, skipped (numbers), lost (environments) |
  * | `cairn.merged` | `sync` brought something besides events | changes, reached, missed (numbers) |
+ * | `cairn.quarantined` | the directory was damaged when it was opened: it was moved aside | reason, path |
  * | `cairn.degraded` | the first `flush` that fails | problem |
  * | `cairn.conflict` | something from elsewhere put a key in conflict: once a key, at most 60 a minute | key, workers |
  * | `cairn.voided` | a rewind voided this opening; the log only, because a void opening writes nothing | worker |

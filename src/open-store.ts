@@ -1,5 +1,6 @@
 /** Opening stores: the composition root. It alone chooses adapters. */
 import { Environment } from './environment.ts'
+import { OwnerAnswers, withLiveSnapshot } from './live-snapshot.ts'
 import { encodeState } from './model/shard-document.ts'
 import { Life } from './life.ts'
 import { completeOptions, type CompleteOptions, type NetworkOptions, type StoreOptions } from './options.ts'
@@ -12,6 +13,7 @@ import type { SkippedFile } from './snapshot/restore.ts'
 import { isStoreDirectory } from './storage/directory.ts'
 import { openLmdbStorage } from './storage/lmdb-storage.ts'
 import { MemoryStorage } from './storage/memory-storage.ts'
+import type { Quarantine } from './storage/quarantine.ts'
 import type { Storage } from './storage/storage.ts'
 import { forgetVoid, Store, writerOf, type Shared } from './store.ts'
 import { Draft } from './writer.ts'
@@ -24,12 +26,22 @@ import { Draft } from './writer.ts'
  */
 export async function openStore(options: StoreOptions = {}): Promise<Store> {
   const complete = completeOptions(options)
-  const storage = await openStorage(complete)
+  return new Store(await openShared(complete), complete.worker)
+}
+
+/** @param memory of a store that is opened again, what it held */
+async function openShared(complete: CompleteOptions, memory?: Storage): Promise<Shared> {
+  let quarantine: Quarantine | undefined
+  const answers = new OwnerAnswers(complete.time)
+  const storage = memory ?? (await openStorage(complete, answers, (told) => (quarantine = told)))
   try {
-    const shared = sharedOver(storage, complete)
+    const reopen = () => openShared(complete, complete.dir === undefined ? storage : undefined)
+    const shared = sharedOver(storage, complete, { quarantine, reopen })
     if (complete.network !== undefined)
       shared.replicator = await connect(shared.environment, complete, complete.network)
-    return new Store(shared, complete.worker)
+    if (quarantine !== undefined) shared.life.tell('cairn.quarantined', { ...quarantine })
+    answers.tell(storage)
+    return shared
   } catch (error) {
     await storage.close()
     throw error
@@ -51,13 +63,21 @@ export interface SnapshotOptions {
 }
 
 /**
- * Opens what a job left behind, to be read: a snapshot file or a checkpoint directory (the newest whole generation of every environment) is loaded into a
- * store in memory, and what is written to that is gone with it; the directory of a store is opened where it is. Memory: all live cells of a snapshot.
+ * Opens what a job left behind, or what it holds now, to be read: a snapshot file; a checkpoint directory, which stands for the newest whole generation of
+ * every environment; or the directory of a store, where its owner is asked if a process has it open. It is loaded into a store in memory: what is
+ * written to that is gone with it, and what is read is not changed. Memory: all live cells.
  *
- * Throws `SNAPSHOT_MISSING`, `SNAPSHOT_DAMAGED`, `FORMAT_NEWER`, `DIRECTORY_OWNED`.
+ * Throws `SNAPSHOT_MISSING`, `SNAPSHOT_DAMAGED`, `DIRECTORY_DAMAGED`, `FORMAT_NEWER`; `DIRECTORY_OWNED` or `TIMEOUT` where the owner does not answer.
  */
 export async function openSnapshot(path: string, options: SnapshotOptions = {}): Promise<Store> {
-  if (isStoreDirectory(path)) return openStore({ dir: path, worker: 'reader' })
+  if (!isStoreDirectory(path)) return loadSnapshot(path, options)
+  const { time, random, log } = completeOptions({})
+  return withLiveSnapshot({ directory: path, time, random, log, verify: false }, (file) =>
+    loadSnapshot(file, {}),
+  )
+}
+
+async function loadSnapshot(path: string, options: SnapshotOptions): Promise<Store> {
   const complete = completeOptions({ worker: 'reader' })
   const shared = sharedOver(new MemoryStorage(complete.random), complete)
   for (const [shard, document] of await readSnapshot(path, options)) {
@@ -66,15 +86,23 @@ export async function openSnapshot(path: string, options: SnapshotOptions = {}):
   return new Store(shared, complete.worker)
 }
 
-function openStorage(options: CompleteOptions): Promise<Storage> | Storage {
+function openStorage(
+  options: CompleteOptions,
+  { answer }: OwnerAnswers,
+  onQuarantined: (quarantine: Quarantine) => void,
+): Promise<Storage> | Storage {
   const { dir, random, time, log } = options
   return dir === undefined
     ? new MemoryStorage(random)
-    : openLmdbStorage({ directory: dir, random, time, log })
+    : openLmdbStorage({ directory: dir, random, time, log, answer, onQuarantined })
 }
 
 /** What the stores of one environment share, before anybody talks to peers. */
-export function sharedOver(storage: Storage, options: CompleteOptions): Shared {
+export function sharedOver(
+  storage: Storage,
+  options: CompleteOptions,
+  more: Partial<Pick<Shared, 'quarantine' | 'reopen'>> = {},
+): Shared {
   const environment = new Environment(storage, options.time, options.random)
   const shared: Shared = {
     options,
@@ -87,6 +115,10 @@ export function sharedOver(storage: Storage, options: CompleteOptions): Shared {
     checkpointing: undefined,
     wasDegraded: false,
     closing: undefined,
+    quarantine: undefined,
+    // What is in memory stays there.
+    reopen: async () => sharedOver(storage, options),
+    ...more,
   }
   environment.onSeal(() => forgetVoid(shared))
   return shared

@@ -56,7 +56,7 @@ export interface StoreOptions {
   readonly coalesceMs?: number
 
   /**
-   * Also writes the store's own life (restored, merged, degraded, conflict) to the journal of its worker; a learnt register then costs a look-up. Off by default: a store that writes
+   * Also writes the store's own life (restored, merged, degraded, quarantined, conflict) to the journal of its worker; a learnt register then costs a look-up. Off by default: a store that writes
    * nothing leaves no cell. @default false
    */
   readonly journalLife?: boolean

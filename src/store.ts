@@ -21,6 +21,7 @@ import type { PeerStatus, Replicator, SyncReport } from './replication/replicato
 import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
+import type { Quarantine } from './storage/quarantine.ts'
 import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { scopeOf, Statistic } from './statistic.ts'
@@ -50,6 +51,8 @@ export interface Health {
    */
   readonly state: 'ok' | 'degraded' | 'void' | 'closed'
   readonly problems: readonly string[]
+  /** At opening the directory was found damaged: where it was moved, and why. What was only there is lost until peers or a checkpoint bring it. */
+  readonly quarantine?: Quarantine
 }
 
 /** Figures of a store. */
@@ -89,9 +92,13 @@ export interface Shared {
   settleTimer: Timer | undefined
   /** The checkpoint on its way, if any; never rejects. */
   checkpointing: Promise<void> | undefined
+  /** What was done with a damaged directory at opening. */
+  readonly quarantine: Quarantine | undefined
   /** The last flush failed. */
   wasDegraded: boolean
   closing: Promise<void> | undefined
+  /** Opens the same again, after it was closed. */
+  readonly reopen: () => Promise<Shared>
 }
 
 /**
@@ -407,12 +414,13 @@ export class Store implements ContextStore {
 
   /** How the store is doing, and what is wrong, in sentences. Cost: none. */
   get health(): Health {
-    const { closing, environment } = this.#shared
+    const { closing, environment, quarantine } = this.#shared
     const { writable, problem } = environment.storage.health
     const { isVoid } = this.#writer
     const state = closing !== undefined ? 'closed' : isVoid ? 'void' : writable ? 'ok' : 'degraded'
     const voided = isVoid ? [voidProblem(this.worker)] : []
-    return { state, problems: [...voided, ...(problem === undefined ? [] : [problem])] }
+    const problems = [...voided, ...(problem === undefined ? [] : [problem])]
+    return quarantine === undefined ? { state, problems } : { state, problems, quarantine }
   }
 
   /** Figures of the store: shards, live cells, bytes, peers. Cost: O(shards and peers). */
@@ -433,22 +441,36 @@ export class Store implements ContextStore {
 
   /** Writes what is coalesced, flushes, says goodbye to peers, releases the directory. Further calls of anything but `close` throw `STORE_CLOSED`. */
   close(): Promise<void> {
-    this.#shared.closing ??= this.#close()
+    this.#shared.closing ??= this.#close((writer, draft) => writer.giveUpScopes(draft))
     return this.#shared.closing
+  }
+
+  /**
+   * Makes ready for a checkpoint of the process's image (CRIU, DMTCP), which can hold neither sockets nor locks nor a mapped file: writes what is
+   * coalesced, flushes, and closes this store and all others of its environment. Returns what opens it again, as new incarnations: so it is right
+   * however often the image is started. Scopes of statistics that are not done go on. Rejects with `NOT_DURABLE`; then the store stays open.
+   */
+  async quiesce(): Promise<() => Promise<Store>> {
+    await this.flush()
+    const { writers, reopen } = this.#shared
+    this.#shared.closing ??= this.#close(() => {})
+    await this.#shared.closing
+    let resumed: Promise<Store> | undefined
+    return () => (resumed ??= resume(reopen, this.worker, writers))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
-  async #close(): Promise<void> {
+  async #close(leaveScopes: (writer: Writer, draft: Draft) => void): Promise<void> {
     const { environment, writers, watchers, settleTimer, replicator } = this.#shared
     settleTimer?.cancel()
     try {
       for (const writer of writers.values()) {
         if (writer.isVoid) continue
         const draft = new Draft()
-        writer.giveUpScopes(draft)
+        leaveScopes(writer, draft)
         writer.settle(draft)
         writer.commit(draft)
       }
@@ -514,6 +536,19 @@ export function forgetVoid({ writers, life }: Shared): void {
 
 function voidProblem(worker: string): string {
   return `a rewind of "${worker}" has made what this process wrote void: it counts for nothing, and no more is written`
+}
+
+/** The same store again, after `quiesce`. What was observed in scopes that are not done is with the new writers. */
+async function resume(
+  reopen: Shared['reopen'],
+  worker: string,
+  writers: ReadonlyMap<string, Writer>,
+): Promise<Store> {
+  const shared = await reopen()
+  for (const [name, { scopes }] of writers) {
+    for (const [key, scope] of scopes) writerOf(shared, name).scopes.set(key, scope)
+  }
+  return new Store(shared, worker)
 }
 
 /** The one writer of a worker in this environment. */

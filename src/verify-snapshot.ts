@@ -1,7 +1,10 @@
-/** Verifying a snapshot file: every byte, every hash, the canonical form, every digest. */
+/** Verifying a snapshot file, or a store's directory: every byte, every hash, the canonical form, every digest. */
 import { ContextStoreError } from './errors.ts'
 import { cellsOfSections, digestOfSections } from './snapshot/format.ts'
+import { withLiveSnapshot } from './live-snapshot.ts'
+import { completeOptions } from './options.ts'
 import { openSnapshotFile } from './snapshot/snapshot-file.ts'
+import { isStoreDirectory } from './storage/directory.ts'
 
 /** What a verification found. */
 export interface Verification {
@@ -12,28 +15,38 @@ export interface Verification {
   readonly shards: number
   /** Live cells. */
   readonly cells: number
-  /** Size of the file. */
+  /** Size of the file; of a directory, of its snapshot. */
   readonly bytes: number
 }
 
 /**
- * Checks everything there is to check of a snapshot file. Damage is an answer, not an error. Memory: one section.
+ * Checks everything there is to check of a snapshot file, or of the directory of a store: every page and row where nobody has it open, else all that its
+ * owner shows. Damage is an answer, not an error. Memory: one section.
  *
- * Throws `SNAPSHOT_MISSING` where there is no file, `FORMAT_NEWER` where a later version wrote it.
+ * Throws `SNAPSHOT_MISSING` where there is nothing, `FORMAT_NEWER` where a later version wrote it; `DIRECTORY_OWNED` or `TIMEOUT` where the owner of
+ * a directory does not answer.
  */
 export async function verifySnapshot(path: string): Promise<Verification> {
   try {
-    const file = await openSnapshotFile(path)
-    try {
-      await file.verify()
-      const { sections, bytes } = file
-      const [digest, cells] = [digestOfSections(sections), cellsOfSections(sections)]
-      return { problems: [], digest, shards: sections.length, cells, bytes }
-    } finally {
-      await file.close()
-    }
+    if (!isStoreDirectory(path)) return await verifyFile(path)
+    const { time, random, log } = completeOptions({})
+    return await withLiveSnapshot({ directory: path, time, random, log, verify: true }, verifyFile)
   } catch (error) {
-    if (!(error instanceof ContextStoreError) || error.code !== 'SNAPSHOT_DAMAGED') throw error
+    const isDamage =
+      error instanceof ContextStoreError && ['SNAPSHOT_DAMAGED', 'DIRECTORY_DAMAGED'].includes(error.code)
+    if (!isDamage) throw error
     return { problems: [error.message], digest: undefined, shards: 0, cells: 0, bytes: 0 }
+  }
+}
+
+async function verifyFile(path: string): Promise<Verification> {
+  const file = await openSnapshotFile(path)
+  try {
+    await file.verify()
+    const { sections, bytes } = file
+    const [digest, cells] = [digestOfSections(sections), cellsOfSections(sections)]
+    return { problems: [], digest, shards: sections.length, cells, bytes }
+  } finally {
+    await file.close()
   }
 }

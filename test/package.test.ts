@@ -18,20 +18,41 @@ console.log(store.get(['k', 1]))
 await store.close()
 `
 
-test('the packed package installs, imports, stores, and brings its command', { timeout: 180_000 }, () => {
-  if (!existsSync(join(root, 'dist', 'index.js'))) node(root, 'scripts/build.js')
-  npm(root, 'pack', '--silent', '--pack-destination', place)
-  const tarball = readdirSync(place).find((name) => name.endsWith('.tgz')) ?? ''
-  const user = join(place, 'user')
-  mkdirSync(user)
-  writeFileSync(join(user, 'package.json'), '{ "private": true, "type": "module" }')
-  npm(user, 'install', '--ignore-scripts', '--no-audit', '--no-fund', join(place, tarball))
-  writeFileSync(join(user, 'main.js'), program)
-  expect(node(user, 'main.js', join(user, 'store'))).toBe('v\n')
-  expect(node(user, 'node_modules/cairn-store/dist/cli.js', 'keys', join(user, 'store'))).toBe('k/1\n')
-  const { types } = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest).exports['.']
-  expect(existsSync(join(user, 'node_modules/cairn-store', types))).toBe(true)
-})
+const readAgain = `
+import { openStore } from 'cairn-store'
+const store = await openStore({ dir: process.argv[2], worker: 'w' })
+console.log(store.get(['k', 1]), store.health.quarantine?.reason !== undefined)
+await store.close()
+`
+
+test(
+  'the packed package installs, imports, stores, verifies, and brings its command',
+  { timeout: 180_000 },
+  () => {
+    if (!existsSync(join(root, 'dist', 'index.js'))) node(root, 'scripts/build.js')
+    npm(root, 'pack', '--silent', '--pack-destination', place)
+    const tarball = readdirSync(place).find((name) => name.endsWith('.tgz')) ?? ''
+    const user = join(place, 'user')
+    mkdirSync(user)
+    writeFileSync(join(user, 'package.json'), '{ "private": true, "type": "module" }')
+    npm(user, 'install', '--ignore-scripts', '--no-audit', '--no-fund', join(place, tarball))
+    writeFileSync(join(user, 'main.js'), program)
+    expect(node(user, 'main.js', join(user, 'store'))).toBe('v\n')
+    expect(node(user, 'node_modules/cairn-store/dist/cli.js', 'keys', join(user, 'store'))).toBe('k/1\n')
+    writeFileSync(join(user, 'again.js'), readAgain)
+    const dataFile = join(user, 'store/lmdb/data.mdb')
+    const bytes = readFileSync(dataFile)
+    writeFileSync(dataFile, bytes)
+    expect(node(user, 'again.js', join(user, 'store'))).toBe('v false\n')
+    // LMDB would die of it: the process that verifies is there, and is started whatever this one was started with.
+    writeFileSync(dataFile, bytes.fill(0x77, 2 * 4_096, 3 * 4_096))
+    expect(
+      node(user, '--max-old-space-size=200', '--enable-source-maps', 'again.js', join(user, 'store')),
+    ).toBe('undefined true\n')
+    const { types } = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest).exports['.']
+    expect(existsSync(join(user, 'node_modules/cairn-store', types))).toBe(true)
+  },
+)
 
 interface Manifest {
   readonly exports: { readonly '.': { readonly types: string } }

@@ -3,7 +3,7 @@ import type { OperandDescription } from './command.ts'
 
 export const pathOperand: OperandDescription = {
   name: 'PATH',
-  text: 'a snapshot file; a checkpoint directory: the newest whole generation of each environment; or the directory of a store that nobody has open',
+  text: 'a snapshot file; a checkpoint directory: the newest whole generation of each environment; or the directory of a store, whose owner is asked if a process has it open',
 }
 
 export const keyOperand: OperandDescription = {

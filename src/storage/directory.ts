@@ -1,7 +1,7 @@
 /**
  * The directory of a store: on a local file system, and owned by one process at a time.
  *
- * LMDB maps its file into memory and must not live on a network file system. The owner listens on a socket in `owner/`; who gets an answer
+ * LMDB maps its file into memory and must not live on a network file system. The owner listens on a socket in `owner/`; who gets a connection
  * there knows that the directory is taken (process ids say nothing across containers).
  *
  * Of any number that come at once, one wins: each brings a directory with its socket and renames it to `owner`, which fails where that holds
@@ -9,7 +9,7 @@
  */
 import { constants, existsSync } from 'node:fs'
 import { access, mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
-import { createConnection, createServer, type Server } from 'node:net'
+import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import type { Random } from '../base/random.ts'
@@ -38,16 +38,33 @@ const networkFileSystems: ReadonlyMap<number, string> = new Map([
   [0x65735546, 'FUSE'],
 ])
 
+/** `f_type` of file systems that take a store, and what is to be known of them. */
+const notes: ReadonlyMap<number, string> = new Map([
+  [
+    0x01021994,
+    'in memory (tmpfs): what is durable there is gone when the computer stops, and counts as memory of the job',
+  ],
+  [
+    0x858458f6,
+    'in memory (ramfs): what is durable there is gone when the computer stops, and counts as memory of the job',
+  ],
+  [0x794c7630, 'on an overlay (overlayfs): it is gone with the container unless a volume is mounted there'],
+])
+
 /** Longest path of a Unix socket on Linux, less the terminating zero. */
 const socketPathBytesMax = 107
 
-/** Where LMDB's files are, within the directory: a folder an environment, the first with the `meta` table. */
-export const environmentFolders = ['lmdb', 'index'] as const
+/** Where the log is, within the directory: the truth. */
+export const logFolder = 'lmdb'
+/** Where the index is, which is made anew from the log where it is missing. */
+export const indexFolder = 'index'
+/** Where LMDB's files are: a folder an environment. */
+export const environmentFolders = [logFolder, indexFolder] as const
 export type EnvironmentFolder = (typeof environmentFolders)[number]
 
 /** True where a store lived in this directory. */
 export function isStoreDirectory(path: string): boolean {
-  return existsSync(join(path, environmentFolders[0]))
+  return existsSync(join(path, logFolder))
 }
 
 /** Tells the type of a file system, as `statfs` does. */
@@ -55,15 +72,22 @@ export type FileSystemType = (path: string) => Promise<number>
 
 const systemFileSystemType: FileSystemType = async (path) => (await statfs(path)).type
 
-/** Makes the directory (0700) and refuses network file systems with `DIRECTORY_NETWORK`. */
-export async function prepareDirectory(path: string, typeOf = systemFileSystemType): Promise<void> {
+/**
+ * Makes the directory (0700) and refuses network file systems with `DIRECTORY_NETWORK`. Returns what the operator should know of the file
+ * system, if anything.
+ */
+export async function prepareDirectory(
+  path: string,
+  typeOf = systemFileSystemType,
+): Promise<string | undefined> {
   try {
     await mkdir(path, { recursive: true, mode: 0o700 })
     await access(path, constants.W_OK)
   } catch (cause) {
     throw unwritable(path, cause)
   }
-  const name = networkFileSystems.get((await typeOf(path)) >>> 0)
+  const type = (await typeOf(path)) >>> 0
+  const name = networkFileSystems.get(type)
   if (name !== undefined) {
     throw new ContextStoreError(
       'DIRECTORY_NETWORK',
@@ -71,21 +95,35 @@ export async function prepareDirectory(path: string, typeOf = systemFileSystemTy
       'Put the store on the node ($SLURM_TMPDIR, $TMPDIR, /tmp) and only checkpoints on the shared file system.',
     )
   }
+  const note = notes.get(type)
+  return note && `The store in ${path} is ${note}.`
 }
 
-/** Ownership of a directory; `release` gives it up. */
+/** Ownership of a directory; `release` gives it up, and ends what is being answered. */
 export interface Ownership {
   release(): Promise<void>
 }
 
-/** Becomes the owner of a directory. Throws `DIRECTORY_OWNED` where a live process is. */
-export async function ownDirectory(path: string, random: Random): Promise<Ownership> {
+/** What an owner does with who asks; it takes the connection over. */
+export type Answer = (connection: Socket) => void
+
+/**
+ * Becomes the owner of a directory. Throws `DIRECTORY_OWNED` where a live process is.
+ *
+ * @param answer who connects wants to know no more than whether there is an owner, or asks it; by default nobody is answered
+ */
+export async function ownDirectory(
+  path: string,
+  random: Random,
+  answer: Answer = (connection) => connection.destroy(),
+): Promise<Ownership> {
   const name = toHex(random.bytes(4))
   const [place, mine, bound] = [join(path, 'owner'), join(path, `c${name}`), join(path, name)]
   const socket = checkLength(join(place, name))
+  const connections = new Set<Socket>()
   let server: Server | undefined
   try {
-    const listening = (server = await listen(bound))
+    const listening = (server = await listen(bound, answer, connections))
     await mkdir(mine, { mode: 0o700 })
     await rename(bound, join(mine, name))
     await putInPlace(mine, place)
@@ -94,6 +132,7 @@ export async function ownDirectory(path: string, random: Random): Promise<Owners
         await rm(socket, { force: true })
         // Left where another has come meanwhile.
         await rmdir(place).catch(() => {})
+        for (const connection of connections) connection.destroy()
         await closeServer(listening)
       },
     }
@@ -109,6 +148,20 @@ export async function isOwned(path: string): Promise<boolean> {
   const place = join(path, 'owner')
   for (const name of await namesIn(place)) if (await answers(join(place, name))) return true
   return false
+}
+
+/** A connection to the owner of a directory; `undefined` where nobody owns it, or its owner cannot be reached. */
+export async function connectToOwner(path: string): Promise<Socket | undefined> {
+  const place = join(path, 'owner')
+  for (const name of await namesIn(place)) {
+    const connection = createConnection(join(place, name))
+    const isConnected = await new Promise<boolean>((resolve) => {
+      connection.once('connect', () => resolve(true))
+      connection.once('error', () => resolve(false))
+    })
+    if (isConnected) return connection
+  }
+  return undefined
 }
 
 async function putInPlace(mine: string, place: string): Promise<void> {
@@ -143,17 +196,25 @@ async function namesIn(place: string): Promise<string[]> {
 }
 
 function unwritable(path: string, cause: unknown): ContextStoreError {
+  const isReadOnly = (cause as NodeJS.ErrnoException).code === 'EROFS'
   return new ContextStoreError(
     'OPTION_INVALID',
-    `The directory ${path} cannot be written.`,
-    'Give a writable directory on the node: $SLURM_TMPDIR, $TMPDIR or /tmp.',
+    `The directory ${path} cannot be written${isReadOnly ? ': its file system is mounted read-only' : ''}.`,
+    'Give a writable directory on the node: $SLURM_TMPDIR, $TMPDIR or /tmp. To read what is there: `openSnapshot`, or `cairn keys`.',
     { cause },
   )
 }
 
-function listen(path: string): Promise<Server> {
+function listen(path: string, answer: Answer, connections: Set<Socket>): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer((connection) => connection.destroy())
+    const server = createServer((connection) => {
+      // Who asks does not keep our process alive, and may go away at any time.
+      connection.unref()
+      connection.on('error', () => connection.destroy())
+      connections.add(connection)
+      connection.once('close', () => connections.delete(connection))
+      answer(connection)
+    })
     server.once('error', reject)
     server.listen(path, () => {
       server.unref()

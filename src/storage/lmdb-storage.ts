@@ -17,7 +17,7 @@
  *
  * A trap, measured on lmdb 3.1.6: `batch` keeps what its callback wrote before it threw, so everything that can fail is done before.
  */
-import { statfsSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { compareBytes, equalBytes, hashBytes } from '../base/bytes.ts'
 import type { Timer } from '../base/time.ts'
@@ -28,11 +28,19 @@ import { ShardSummary, type Change, type LiveCell, type ShardView } from '../mod
 import type { ShardName } from '../model/shard.ts'
 import { AbsenceFilter } from './absence-filter.ts'
 import type { Failpoint } from './failpoints.ts'
-import { environmentFolders } from './directory.ts'
+import { environmentFolders, indexFolder, logFolder } from './directory.ts'
+import { checkFreeSpace } from './free-space.ts'
 import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
 import { chunkBytesMax, decodeNumbers, encodeNumbers, endOfRows, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, figuresOf, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
-import { encodeMeta, openDirectory, type OpenDirectory, type OpenDirectoryOptions } from './open-directory.ts'
+import { encodeMeta } from './meta-row.ts'
+import {
+  openDirectory,
+  readDirectory,
+  type OpenDirectory,
+  type OpenDirectoryOptions,
+  type ReadDirectoryOptions,
+} from './open-directory.ts'
 import { Overlay, type OverlaidKey } from './overlay.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
@@ -42,8 +50,6 @@ import type { Write } from './tables.ts'
 const retryMs = 1_000
 /** Look-ups that found nothing before it pays to read all keys. */
 const missesMax = 5_000
-/** Room that a transaction may take beside its rows: pages of the trees. */
-const spareBytes = 64 * 1024
 const sleeping = new Int32Array(new SharedArrayBuffer(4))
 /** How long `flushSync` waits for a write that is on its way. */
 const onItsWayMsMax = 2_000
@@ -81,6 +87,18 @@ export function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
     const storage = new LmdbStorage(opened, options)
     await storage.recover()
     return storage
+  })
+}
+
+/** Reads the storage of a directory that nobody owns, of which only `shards` and `view` are there; see `readDirectory`. */
+export function readLmdbStorage<T>(
+  options: ReadDirectoryOptions & Pick<LmdbStorageOptions, 'random'>,
+  read: (storage: Storage) => Promise<T>,
+): Promise<T | undefined> {
+  return readDirectory(options, async (opened) => {
+    const storage = new LmdbStorage(opened, options)
+    await storage.recover()
+    return read(storage)
   })
 }
 
@@ -161,8 +179,8 @@ class LmdbStorage implements Storage {
   async recover(): Promise<void> {
     this.#log.load((shard) => this.#summary(shard))
     const reach = this.#indexReach()
-    if (reach === undefined || reach < this.#log.settled || reach > this.#log.newest)
-      await this.#rebuildIndex()
+    const fits = reach !== undefined && reach >= this.#log.settled && reach <= this.#log.newest
+    if (!fits && !this.#opened.isReadOnly) await this.#rebuildIndex()
     else if (reach === 0) this.#indexed = new AbsenceFilter()
     this.#sequence = this.#log.settled
     for (const { sequence, changes } of this.#log.unsettled()) {
@@ -401,7 +419,7 @@ class LmdbStorage implements Storage {
   // --- Writing the log
 
   flush(): Promise<void> {
-    if (this.#durable >= this.#sequence) return this.#roomForMore()
+    if (this.#durable >= this.#sequence && this.#isInPlace()) return this.#roomForMore()
     return new Promise<void>((resolve, reject) => {
       this.#waiting.push({ until: this.#sequence, resolve, reject })
       this.#stopRetrying()
@@ -535,17 +553,12 @@ class LmdbStorage implements Storage {
     }
   }
 
-  /**
-   * LMDB itself must not meet a full disk: where the write of a single page fails it writes its message beyond the memory for it (3.1.6 to 3.5.6), which may end
-   * the process. Throws where there might not be room.
-   */
+  /** LMDB itself must not meet a full disk: see `free-space.ts`. */
   #checkSpace(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): void {
-    const folder = environment === this.#logRoot ? environmentFolders[0] : environmentFolders[1]
-    const { bavail, bsize } = statfsSync(join(this.#options.directory, folder))
-    let bytes = spareBytes
-    for (const { key, value } of writes) bytes += 2 * (key.length + (value?.length ?? 0))
-    if (bavail * bsize < bytes)
-      throw new Error(`no space left on the device: ${bavail * bsize} bytes are free`)
+    const folder = environment === this.#logRoot ? logFolder : indexFolder
+    let bytes = 0
+    for (const { value } of writes) bytes += value?.length ?? 0
+    checkFreeSpace(join(this.#options.directory, folder), writes.length, bytes)
   }
 
   /** After an I/O error LMDB may have given the environment up, and would never answer a write: a read tells. */
@@ -559,6 +572,18 @@ class LmdbStorage implements Storage {
   #checkInPlace(): void {
     const now = this.#currentInodes()
     if (now.some((inode, i) => inode !== this.#inodes[i])) throw new Error('a data file was removed')
+  }
+
+  /** What was durable is so no more where the files were removed: all of it is behind then. */
+  #isInPlace(): boolean {
+    try {
+      this.#checkInPlace()
+      return true
+    } catch (error) {
+      this.#problem ??= reasonOf(error)
+      this.#durable = -1
+      return false
+    }
   }
 
   #currentInodes(): (bigint | undefined)[] {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { buildVerifier } from '../support/verify-directory.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -53,6 +54,7 @@ export class Cairn {
       },
       logLevel: 'warning',
     })
+    await buildVerifier(folder)
     return new Cairn(folder)
   }
 

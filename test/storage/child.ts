@@ -5,6 +5,7 @@ import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { buildVerifier } from '../support/verify-directory.ts'
 
 /** Within the repository, so that packages are found. */
 const cache = fileURLToPath(new URL('../../node_modules/.cache/cairn-children', import.meta.url))
@@ -24,6 +25,7 @@ export interface StartOptions {
 /** @param entry the file, by URL */
 export async function compile(entry: URL): Promise<Program> {
   mkdirSync(cache, { recursive: true })
+  await buildVerifier(cache)
   const name = basename(entry.pathname, '.ts')
   const outfile = join(cache, `${name}-${process.pid}-${Math.random().toString(36).slice(2)}.mjs`)
   await build({

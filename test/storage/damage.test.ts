@@ -1,12 +1,14 @@
 /** A damaged or newer environment: it is told, never read wrong, and nothing is half done because of it. */
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { pack } from '../../src/base/codec.ts'
+import { systemTime } from '../../src/base/time.ts'
 import { encodeState } from '../../src/model/shard-document.ts'
 import type { ShardName } from '../../src/model/shard.ts'
 import { isOwned } from '../../src/storage/directory.ts'
 import { chunkKey, metaKey, sealRow, shardKey, sumsKey } from '../../src/storage/lmdb-rows.ts'
+import type { Quarantine } from '../../src/storage/quarantine.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { editRow, flipRow } from './damaging.ts'
 import { cellFor, liveCell, placeOf, shards } from './history.ts'
@@ -41,7 +43,7 @@ describe('an environment of a later format', () => {
   })
 })
 
-describe('damage that is found at opening is refused with DIRECTORY_DAMAGED, and the directory let go of:', () => {
+describe('damage that is found at opening: the directory is moved aside, and opened empty as another environment:', () => {
   const damages: [string, (directory: string) => Promise<void> | void][] = [
     ['a row of meta', (directory) => flipRow(directory, 'meta', metaKey)],
     [
@@ -55,15 +57,45 @@ describe('damage that is found at opening is refused with DIRECTORY_DAMAGED, and
     ['a file of zeros', (directory) => writeFileSync(dataFile(directory), Buffer.alloc(100_000))],
     ['a file that ends in its first page', (directory) => truncateSync(dataFile(directory), 100)],
     ['a file that ends after its first page', (directory) => truncateSync(dataFile(directory), 4_096)],
+    ['a file that ends early', (directory) => truncateSync(dataFile(directory), 3 * 4_096)],
   ]
 
   test.each(damages)('%s', async (_, damage) => {
     const directory = await filledDirectory()
+    const before = await openAt(directory)
+    await before.close()
     await damage(directory)
-    const refusal = { code: 'DIRECTORY_DAMAGED', hint: expect.stringMatching(/./) }
-    await expect(openAt(directory)).rejects.toMatchObject(refusal)
-    expect(await isOwned(directory)).toBe(false)
-    await expect(openAt(directory)).rejects.toMatchObject(refusal)
+    const damaged = readFileSync(dataFile(directory))
+    const quarantines: Quarantine[] = []
+    const storage = await openAt(directory, { onQuarantined: (told) => void quarantines.push(told) })
+    expect(quarantines).toEqual([{ reason: expect.stringMatching(/./), path: expect.any(String) }])
+    expect(storage.shards().size).toBe(0)
+    expect(storage.environment).not.toBe(before.environment)
+    storage.commit([writing(storage, other, [cellFor(['new'], 1)])])
+    await storage.close()
+    const kept = readFileSync(join(quarantines[0]?.path ?? '', 'lmdb', 'data.mdb'))
+    expect(kept.subarray(0, 100).equals(damaged.subarray(0, 100))).toBe(true)
+    const again = await openAt(directory, { onQuarantined: (told) => void quarantines.push(told) })
+    expect(quarantines).toHaveLength(1)
+    expect(again.environment).toBe(storage.environment)
+    expect(again.cells(placeOf(['new']))).toHaveLength(1)
+    await again.close()
+  })
+
+  test('only the newest two are kept', async () => {
+    const directory = await filledDirectory()
+    const paths: string[] = []
+    for (let i = 0; i < 4; i++) {
+      writeFileSync(dataFile(directory), 'x'.repeat(10_000))
+      const onQuarantined = ({ path }: Quarantine) => void paths.push(path)
+      await (
+        await openAt(directory, { onQuarantined, time: { ...systemTime, now: () => 1_700_000_000_000 } })
+      ).close()
+    }
+    expect(paths).toHaveLength(4)
+    expect(
+      readdirSync(join(directory, 'quarantine')).map((name) => join(directory, 'quarantine', name)),
+    ).toEqual(paths.slice(2))
   })
 })
 

@@ -2,8 +2,11 @@
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import { toHex } from '../../src/base/bytes.ts'
+import { lookAtDataFile } from '../../src/storage/data-file.ts'
+import { environmentFolders } from '../../src/storage/directory.ts'
+import { bootOf, writeOpeningRecord } from '../../src/storage/opening-record.ts'
 
-/** Changes one row, by its key or the first; `undefined` removes it. The storage must be closed. */
+/** Changes one row, by its key or the first; `undefined` removes it. The storage must be closed, and is then as after a kill: nothing tells of it. */
 export async function editRow(
   directory: string,
   database: string,
@@ -29,6 +32,15 @@ export async function editRow(
   if (changed === undefined) rows.removeSync(place)
   else rows.putSync(place, changed)
   await root.close()
+  recordAs(directory, 'open')
+}
+
+/** Makes a directory look as if it was closed, or its process killed (`open`), just now: it is opened without being verified. */
+export function recordAs(directory: string, phase: 'open' | 'closed'): void {
+  const files = Object.fromEntries(
+    environmentFolders.map((folder) => [folder, lookAtDataFile(join(directory, folder))?.stamp]),
+  )
+  writeOpeningRecord(directory, { phase, boot: bootOf(), files })
 }
 
 /** Changes one bit at the end of a row. */

@@ -37,7 +37,10 @@ const localTypes: [string, number][] = [
   ['ext4', 0xef53],
   ['XFS', 0x58465342],
   ['Btrfs', 0x9123683e],
+]
+const notedTypes: [string, number][] = [
   ['tmpfs', 0x01021994],
+  ['ramfs', 0x858458f6],
   ['overlayfs', 0x794c7630],
 ]
 
@@ -68,6 +71,14 @@ describe('a directory', () => {
 
   test.each(localTypes)('on %s is taken', async (_, type) => {
     expect(await prepareDirectory(temporaryDirectory(), async () => type)).toBeUndefined()
+  })
+
+  test.each(notedTypes)('on %s is taken, with a note', async (name, type) => {
+    expect(await prepareDirectory(temporaryDirectory(), async () => type)).toContain(name)
+    const told: string[] = []
+    const log = { info: (message: string) => void told.push(message), warn: () => {} }
+    await (await openAt(temporaryDirectory(), { fileSystemType: async () => type, log })).close()
+    expect(told).toEqual([expect.stringContaining(name)])
   })
 
   test('on a network file system holds nothing after a storage was refused there', async () => {
@@ -172,7 +183,7 @@ describe('an owned directory', () => {
     const storage = await openAt(directory)
     expect(await isOwned(directory)).toBe(true)
     await storage.close()
-    expect(readdirSync(directory).sort()).toEqual(['index', 'lmdb'])
+    expect(readdirSync(directory).sort()).toEqual(['index', 'lmdb', 'opening.json'])
   })
 
   test('is let go of by release, and the next process owns it', async () => {

@@ -42,6 +42,17 @@ describe.runIf(canMount)('on a full disk', () => {
     await expectWritable(place)
   })
 
+  test.each([0, 1, 2, 3, 4, 5])(
+    'the process lives wherever the space ends, %i pages sooner',
+    async (pages) => {
+      const { place, filler } = mountSmallDisk(2, pages)
+      const child = program.start({ args: [place, filler] })
+      await child.line('end')
+      checkDegraded(child)
+      expect(await child.exit).toEqual({ code: 0, signal: null })
+    },
+  )
+
   test('a new storage is refused', async () => {
     const disk = mountSmallDisk(2)
     const { place } = disk

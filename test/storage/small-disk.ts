@@ -17,14 +17,15 @@ export interface SmallDisk {
   readonly filler: string
 }
 
-export function mountSmallDisk(megabytes: number): SmallDisk {
+/** @param pages by how many pages the filler is larger than a third: so that space ends at another point of a write */
+export function mountSmallDisk(megabytes: number, pages = 0): SmallDisk {
   const disk = temporaryDirectory()
   const problem = mount(disk, megabytes)
   if (problem !== undefined) throw new Error(problem)
   const place = join(disk, 'store')
   mkdirSync(place)
   const filler = join(disk, 'filler')
-  writeFileSync(filler, Buffer.alloc(Math.floor((megabytes * 1024 * 1024) / 3), 1))
+  writeFileSync(filler, Buffer.alloc(Math.floor((megabytes * 1024 * 1024) / 3) + pages * 4_096, 1))
   return { place, filler }
 }
 

@@ -212,6 +212,18 @@ describe('a directory that is removed under an open store', () => {
   })
 })
 
+test('a directory that is removed under a store that has nothing more to write is told at the next flush, too', async () => {
+  const directory = temporaryDirectory()
+  const store = await openStore({ dir: directory, worker: 'w' })
+  store.set(['k'], 1)
+  await store.flush()
+  rmSync(directory, { recursive: true })
+  await expect(store.flush()).rejects.toMatchObject({ code: 'NOT_DURABLE' })
+  await expect(store.flush()).rejects.toMatchObject({ code: 'NOT_DURABLE' })
+  expect(store.health).toMatchObject({ state: 'degraded', problems: [expect.stringMatching(/removed/)] })
+  await store.close()
+})
+
 describe('on a damaged disk', () => {
   /** A store whose counter and whose key `k` can no longer be read. */
   async function damaged(time: ManualTime): Promise<{ readonly store: Store; readonly directory: string }> {

@@ -1,4 +1,4 @@
-/** `cairn verify`: is this snapshot sound? */
+/** `cairn verify`: is this snapshot, or this store, sound? */
 import type { Verification } from '../../index.ts'
 import type { Call, CommandDescription } from '../command.ts'
 import { CommandError } from '../failures.ts'
@@ -7,11 +7,12 @@ import { formatBytes, formatCount, formatFacts, formatQuantity, printable } from
 
 export const verifyCommand: CommandDescription = {
   name: 'verify',
-  summary: 'check a snapshot for damage',
+  summary: 'check a snapshot or a store for damage',
   description:
     'Reads every byte of a snapshot and checks all hashes, that each state is in canonical form, and that digests ' +
-    'and counts are right. What is wrong is named with its place, and makes the exit code 4.',
-  operands: [{ name: 'FILE', text: 'the snapshot file' }],
+    'and counts are right; of the directory of a store every page and row, or what its owner shows. What is wrong is ' +
+    'named with its place, and makes the exit code 4.',
+  operands: [{ name: 'PATH', text: 'a snapshot file, or the directory of a store' }],
   options: [],
   example: 'cairn verify job42.cairn',
   run: runVerify,

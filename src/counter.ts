@@ -27,10 +27,10 @@ export class Counter {
    * With `once`, an id of the work that the amount stands for, it counts once however often the work is repeated, by whichever worker; the newest
    * amount of an id counts. Throws `NUMBER_INVALID`.
    */
-  add(amount = 1, options: { readonly once?: string | number } = {}): void {
+  add(amount = 1, options?: { readonly once?: string | number }): void {
     this.#core.checkOpen()
     checkAmount(this.name, amount)
-    if (options.once === undefined) {
+    if (options?.once === undefined) {
       this.#core.writer.count(this.name, amount)
       this.#core.settleSoon()
       return

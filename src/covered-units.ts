@@ -63,6 +63,12 @@ export class CoveredUnits {
     return this.#coverages.length > 0 && this.#isCoveredBy(this.#coverages, key)
   }
 
+  /** True where nothing was ever rolled up. */
+  get isEmpty(): boolean {
+    this.#coverages ??= this.#read()
+    return this.#coverages.length === 0
+  }
+
   #isCoveredBy(coverages: readonly Coverage[], key: Key): boolean {
     return coverages.some((coverage) => {
       const { from, unitLength, into } = coverage

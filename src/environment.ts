@@ -19,6 +19,7 @@ import {
   planUpdate,
   rootDigest,
   type Change,
+  type LiveCell,
   type ShardView,
 } from './model/shard-document.ts'
 import { addressOf, type ShardName } from './model/shard.ts'
@@ -28,6 +29,7 @@ import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
 import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
 import { encodeVersion, type SeenVersion } from './seen-version.ts'
 import type { Storage } from './storage/storage.ts'
+import { ValueCache } from './value-cache.ts'
 
 /** What one commit touched. */
 export interface CommitNotice {
@@ -45,6 +47,7 @@ export class Environment implements Replica {
   readonly storage: Storage
   readonly roster = new Roster()
   readonly covered: CoveredUnits
+  readonly values = new ValueCache()
   readonly clock = new StampClock()
   readonly time: Time
   readonly random: Random
@@ -212,13 +215,23 @@ export class Environment implements Replica {
       for (const { incarnation } of change.advanced) this.#heardMs.set(incarnation, now)
     }
     for (const { born, died } of changes) {
-      for (const cell of died) this.covered.follow(cell.indexKey)
-      for (const cell of born) this.covered.follow(cell.indexKey)
+      for (const cell of died) this.#followCell(cell)
+      for (const cell of born) this.#followCell(cell)
     }
     if (this.roster.sealsLearnt > sealsLearnt) this.#tellOfSeal()
     this.#sequence++
     for (const listener of this.#committed) listener(changes)
     if (this.#watchers.size > 0 || this.#notices.length > 0) this.#notify(changes)
+  }
+
+  #followCell({ content, indexKey: place }: LiveCell): void {
+    const [, kind] = content
+    if (kind === cellKind.register) {
+      this.covered.follow(place)
+      this.values.forget(place)
+    } else if (kind === cellKind.incarnation || kind === cellKind.seal) {
+      this.values.clear()
+    }
   }
 
   #tellOfSeal(): void {

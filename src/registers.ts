@@ -8,7 +8,7 @@ import { equalBytes } from './base/bytes.ts'
 import { pack } from './base/codec.ts'
 import type { Core } from './core.ts'
 import { ContextStoreError } from './errors.ts'
-import { cellKind, indexKey } from './model/cell.ts'
+import { cellKind, indexKey, indexKeyFor, registerValue } from './model/cell.ts'
 import { foldRegister, versionOf, type Candidate, type RegisterView } from './model/fold/register.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { decodeKey, encodeKey, encodePrefix, formatKey, prefixEnd, type Key } from './model/key.ts'
@@ -80,7 +80,17 @@ export class Registers {
 
   get(key: Key): Value | undefined {
     this.#core.checkOpen()
-    return this.#valueOf(key, this.#fold(this.#shown(key)))
+    const { covered, roster, storage, values } = this.#core.environment
+    if (!covered.isEmpty) return this.#valueOf(key, this.#fold(this.#shown(key)))
+    const known = values.get(key)
+    if (known !== undefined) return known
+    const place = indexKeyFor(cellKind.register, key)
+    const cells = storage.cells(place)
+    if (cells.length !== 1 || roster.hasSeals) return this.#valueOf(key, this.#fold(cells))
+    // What nearly every key is: written by one.
+    const value = registerValue((cells[0] as PlacedCell).content)
+    if (value !== undefined) values.offer(key, place, value)
+    return value
   }
 
   entry(key: Key): Entry | undefined {

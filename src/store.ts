@@ -101,6 +101,9 @@ export interface Shared {
   readonly reopen: () => Promise<Shared>
 }
 
+/** Counters that are remembered by name. */
+const countersMax = 10_000
+
 /**
  * A context store, as one worker. Every call on a closed store throws `STORE_CLOSED`; every write of an opening that a rewind has made void throws
  * `OPENING_VOID`.
@@ -111,6 +114,8 @@ export class Store implements ContextStore {
   readonly #writer: Writer
   readonly #core: Core
   readonly #registers: Registers
+  /** Asked for again and again. */
+  readonly #counters = new Map<string, Counter>()
 
   /** @internal Use `openStore`, or `as` for another worker of the same environment. */
   constructor(shared: Shared, worker: string) {
@@ -241,7 +246,12 @@ export class Store implements ContextStore {
 
   /** A counter by name. Throws `NAME_INVALID`. */
   counter(name: string): Counter {
-    return new Counter(this.#core, name)
+    let counter = this.#counters.get(name)
+    if (counter === undefined) {
+      counter = new Counter(this.#core, name)
+      if (this.#counters.size < countersMax) this.#counters.set(name, counter)
+    }
+    return counter
   }
 
   /** The progress of a step. `total` is how many items there are, for `missing`. Throws `NAME_INVALID`, `NUMBER_INVALID`. */

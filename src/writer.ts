@@ -148,9 +148,12 @@ interface ShardPart {
   readonly died: LiveCell[]
 }
 
-interface CounterTotal {
-  readonly increments: number
-  readonly decrements: number
+/** What this opening added to a counter and took from it. */
+interface OwnCounter {
+  increments: number
+  decrements: number
+  /** The settlement since which it is to be settled: only the first call after one does more than add. */
+  unsettledSince: number
 }
 
 export class Writer {
@@ -161,13 +164,15 @@ export class Writer {
   readonly #progressShard: ShardName
   #opening: Opening | undefined
 
-  readonly counters = new Map<string, CounterTotal>()
+  readonly counters = new Map<string, OwnCounter>()
   readonly progress = new Map<string, Map<number, IdSet>>()
   readonly progressNames = new Map<string, Set<string>>()
   readonly statistics = new Map<string, Summary>()
   /** Observations of scopes that are not done yet, by key. */
   readonly scopes = new Map<string, { readonly key: Key; readonly summary: Summary }>()
   readonly #unsettled = new Map<string, () => Cell>()
+  /** How often what is coalesced became cells. */
+  #settlements = 0
 
   constructor(environment: Environment, identity: WriterIdentity) {
     this.#environment = environment
@@ -328,10 +333,11 @@ export class Writer {
   /** Adds to a counter, in memory. */
   count(name: string, amount: number): void {
     this.checkNotVoid()
-    const key = encodeKey([name])
-    const total = this.counters.get(name)
-    const increments = (total?.increments ?? 0) + Math.max(amount, 0)
-    const decrements = (total?.decrements ?? 0) + Math.max(-amount, 0)
+    let own = this.counters.get(name)
+    if (own === undefined)
+      this.counters.set(name, (own = { increments: 0, decrements: 0, unsettledSince: -1 }))
+    const increments = amount > 0 ? own.increments + amount : own.increments
+    const decrements = amount < 0 ? own.decrements - amount : own.decrements
     if (!Number.isSafeInteger(increments) || !Number.isSafeInteger(decrements)) {
       throw new ContextStoreError(
         'NUMBER_INVALID',
@@ -339,13 +345,21 @@ export class Writer {
         'Count in a larger unit.',
       )
     }
-    const counted = { increments, decrements }
-    this.counters.set(name, counted)
+    own.increments = increments
+    own.decrements = decrements
+    if (own.unsettledSince === this.#settlements) return
+    own.unsettledSince = this.#settlements
+    this.#settleCounter(name, own)
+  }
+
+  #settleCounter(name: string, own: OwnCounter): void {
+    const key = encodeKey([name])
     this.#settleLater(cellKind.counter, key, () => ({
       kind: 'counter',
       key,
       stamp: this.#stamp(),
-      ...counted,
+      increments: own.increments,
+      decrements: own.decrements,
     }))
   }
 
@@ -443,7 +457,9 @@ export class Writer {
     this.#environment.commitOwn(
       [...byShard].map(([shard, { cells, died }]) => this.#change(shard, cells, died)),
     )
-    if (draft.settles) this.#unsettled.clear()
+    if (!draft.settles) return
+    this.#unsettled.clear()
+    this.#settlements++
   }
 
   #liveAt({ place, seen }: DraftEntry): readonly PlacedCell[] {

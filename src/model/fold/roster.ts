@@ -110,6 +110,11 @@ export class Roster {
     return this.isVoidOpening(facts.worker, facts.opening)
   }
 
+  /** Something may be void. */
+  get hasSeals(): boolean {
+    return this.#newestSeals.size > 0
+  }
+
   /** The cells that count. */
   valid(cells: readonly PlacedCell[]): readonly PlacedCell[] {
     if (this.#newestSeals.size === 0) return cells

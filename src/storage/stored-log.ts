@@ -47,8 +47,10 @@ import {
   shardKey,
   shardOfKey,
   sumsKey,
+  type ChangedShard,
 } from './lmdb-rows.ts'
 import type { Overlay, Strand, StructRun } from './overlay.ts'
+import { ReplayedChunks } from './replayed-chunks.ts'
 import { ShardNumbers } from './shard-numbers.ts'
 import type { FeedEntry } from './storage.ts'
 import type { Rows, Write } from './tables.ts'
@@ -168,22 +170,48 @@ export class StoredLog<T extends Rows> {
 
   /** What was committed and is not settled, oldest first, with its sequence. */
   *unsettled(): Iterable<{ readonly sequence: number; readonly changes: readonly Change[] }> {
+    const chunks = new Map<string, ReplayedChunks>()
     for (const { key, value } of this.#rows.changes.getRange({
       start: changeKey(this.#settled + 1),
       end: endOfRows,
     })) {
       const sequence = sequenceOf(key)
       this.#unsettledRows.push({ sequence, bytes: value.length })
-      yield { sequence, changes: decodeChangeRow(value).map((changed) => this.#changeOf(changed)) }
+      yield { sequence, changes: decodeChangeRow(value).map((changed) => this.#changeOf(changed, chunks)) }
     }
   }
 
-  #changeOf({ shard, advanced, dead }: ReturnType<typeof decodeChangeRow>[number]): Change {
-    const born = advanced.flatMap(({ incarnation, from, to }) => [
-      ...this.#written(shard, incarnation, from, to),
-    ])
-    const died = dead.flatMap(({ incarnation, from, to }) => [...this.#written(shard, incarnation, from, to)])
-    return { shard: this.numbers.name(shard), advanced, born, died }
+  #changeOf({ shard, advanced, dead }: ChangedShard, chunks: Map<string, ReplayedChunks>): Change {
+    const cells = (ranges: readonly DotRange[]): LiveCell[] => {
+      const found: LiveCell[] = []
+      for (const { incarnation, from, to } of ranges) {
+        for (const cell of this.#replayed(chunks, shard, incarnation).cells(from, to))
+          found.push(liveCell(incarnation, cell))
+      }
+      return found
+    }
+    return { shard: this.numbers.name(shard), advanced, born: cells(advanced), died: cells(dead) }
+  }
+
+  #replayed(chunks: Map<string, ReplayedChunks>, shard: number, incarnation: number): ReplayedChunks {
+    const name = `${shard}:${incarnation}`
+    let known = chunks.get(name)
+    if (known === undefined) {
+      const [start, end] = [
+        chunkKey(shard, incarnation, 0),
+        chunkKey(shard, incarnation, Number.MAX_SAFE_INTEGER),
+      ]
+      const firsts = Array.from(this.#rows.cells.getKeys({ start, end }), firstClockOf)
+      const read = (first: number): PlacedContent[] =>
+        decodeChunk(
+          present(
+            this.#rows.cells.getBinary(chunkKey(shard, incarnation, first)),
+            'a chunk that was listed is there',
+          ),
+        )
+      chunks.set(name, (known = new ReplayedChunks({ firsts, read })))
+    }
+    return known
   }
 
   // --- Reading
@@ -209,18 +237,6 @@ export class StoredLog<T extends Rows> {
         if (cell.clock >= from && cell.clock < to && gone?.has(cell.clock) !== true)
           yield liveCell(incarnation, cell)
       }
-    }
-  }
-
-  /** Cells of `incarnation` with `from <= clock < to`, ascending, dead or not, as far as they are not swept. */
-  *#written(shard: number, incarnation: number, from: number, to: number): Iterable<LiveCell> {
-    if (to === from + 1) {
-      const content = this.contentAt(shard, incarnation, from)
-      if (content !== undefined) yield liveCell(incarnation, { clock: from, content })
-      return
-    }
-    for (const { cells } of this.#chunks(shard, incarnation, from, to)) {
-      for (const cell of cells) if (cell.clock >= from && cell.clock < to) yield liveCell(incarnation, cell)
     }
   }
 

@@ -692,6 +692,7 @@ class LmdbStorage implements Storage {
     const hides = (cell: PlacedCell): boolean => overlay.hides(cell)
     const transactionKeys = this.#options.indexTransactionKeys ?? indexTransactionKeys
     let writes: Write<LmdbTable>[] = []
+    let onItsWay: Promise<void> | undefined
     for (const keys of overlay.slices(Math.min(indexSliceKeys, transactionKeys))) {
       for (const key of keys) {
         writes.push(this.#index.write(key, hides))
@@ -701,10 +702,14 @@ class LmdbStorage implements Storage {
       }
       await pause()
       if (writes.length < transactionKeys) continue
-      await this.#transact(this.#indexRoot, writes)
+      // The next rows are made while LMDB's thread writes these.
+      await onItsWay
+      onItsWay = this.#transact(this.#indexRoot, writes)
+      onItsWay.catch(ignore)
       this.#failpoint('within-index')
       writes = []
     }
+    await onItsWay
     await this.#transact(this.#indexRoot, writes)
   }
 

@@ -120,6 +120,8 @@ export class Overlay {
   #isDead = new Uint8Array(1024)
   /** Cells below this number are written to the log. */
   #written = 0
+  /** Cells below this one were handed to it: after a failed flush they may be there, in chunks that are to be written the same again. */
+  #handedOver = 0
 
   // Keys, by number.
   #keyCount = 0
@@ -408,12 +410,15 @@ export class Overlay {
 
   // --- For the log
 
-  /** Cells that are not in the log yet, as runs of at most `bytesMax` each but for a cell that alone is larger. Those that died meanwhile are left out. */
+  /**
+   * Cells that are not in the log yet, as runs of at most `bytesMax` each but for a cell that alone is larger. Those that died before they were handed over
+   * are left out. After a failure the same runs come again, the last of each strand with what was born since.
+   */
   unwritten(bytesMax: number): StructRun[] {
     const open = new Map<number, OpenRun>()
     const runs: OpenRun[] = []
     for (let cell = this.#written; cell < this.#cellCount; cell++) {
-      if (this.#isDead[cell] === 1) continue
+      if (this.#isDead[cell] === 1 && cell >= this.#handedOver) continue
       const number = this.#cellStrand[cell] as number
       const [page, start, end] = [
         this.#cellPage[cell] as number,
@@ -444,6 +449,7 @@ export class Overlay {
       run.bytes += end - start
     }
     for (const run of runs) this.#closePiece(run)
+    this.#handedOver = this.#cellCount
     return runs
   }
 

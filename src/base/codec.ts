@@ -22,7 +22,7 @@ export function packAfter(free: number, value: unknown): Uint8Array {
   return codec.pack(value, RESERVE_START_SPACE | free)
 }
 
-/** Unpacks what `pack` made. Binary parts are copies. Throws on anything malformed or with bytes left over. */
+/** Unpacks what `pack` made. Binary parts are copies, as plain `Uint8Array`. Throws on anything malformed or with bytes left over. */
 export function unpack(bytes: Uint8Array): unknown {
   return unpackFrom(bytes, 0)
 }
@@ -34,11 +34,10 @@ const part = { start: 0, end: 0 }
 /** As `unpack`, of what begins at a place. */
 export function unpackFrom(bytes: Uint8Array, start: number): unknown {
   if (start >= bytes.length) return codec.unpack(bytes.subarray(bytes.length))
-  let source = bytes
-  if (bytes.length <= scratch.length) {
-    scratch.set(bytes)
-    source = scratch
-  }
+  let source = scratch
+  if (bytes.length <= scratch.length) scratch.set(bytes)
+  // As plain bytes: of a Buffer, binary parts would come back as Buffers.
+  else source = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length)
   part.start = start
   part.end = bytes.length
   return codec.unpack(source, part)

@@ -242,14 +242,11 @@ function contextFields(context: Clocks): number[] {
  * Throws `UPDATE_REFUSED` for anything else.
  */
 export function decodeCell(content: Uint8Array): Cell | undefined {
-  // As plain bytes, whatever the storage holds them in: of a Buffer, binary values and keys would come back as Buffers.
-  const plain =
-    content instanceof Buffer ? new Uint8Array(content.buffer, content.byteOffset, content.length) : content
   let fields: unknown
   try {
-    const register = decodePlainRegister(plain)
+    const register = decodePlainRegister(content)
     if (register !== undefined) return register
-    fields = unpack(plain)
+    fields = unpack(content)
   } catch (cause) {
     throw refused('it is no msgpack', cause)
   }
@@ -269,7 +266,7 @@ function decodePlainRegister(content: Uint8Array): RegisterCell | undefined {
   const stamp = float.getFloat64(0)
   if (!isStamp(stamp)) return undefined
   const value = unpackFrom(content, start) as Value
-  const key = content.slice(4, start - 11)
+  const key = new Uint8Array(content.buffer as ArrayBuffer, content.byteOffset + 4, content[3]).slice()
   return { kind: 'register', key, stamp, context: noClocks, was: undefined, value }
 }
 
@@ -283,7 +280,7 @@ function valueStartOf(content: Uint8Array): number {
 /** The value of a register cell that was written or checked here: all that most reads want. Throws `UPDATE_REFUSED`. */
 export function registerValue(content: Uint8Array): Value | undefined {
   const start = valueStartOf(content)
-  if (start > 0 && !(content instanceof Buffer)) return unpackFrom(content, start) as Value
+  if (start > 0) return unpackFrom(content, start) as Value
   const cell = decodeCell(content)
   return cell?.kind === 'register' ? cell.value : undefined
 }

@@ -77,6 +77,9 @@ export class Turn {
     return this.sequence === 0
   }
 
+  /** Sequences under which it was handed to LMDB in vain: after a failed flush the rows may be there all the same. */
+  readonly attempts = new Set<number>()
+
   /** Takes in the turn after it. */
   join(later: Turn): void {
     if (later.isEmpty) return
@@ -177,11 +180,18 @@ export class StoredLog<T extends Rows> {
     })) {
       const sequence = sequenceOf(key)
       this.#unsettledRows.push({ sequence, bytes: value.length })
-      yield { sequence, changes: decodeChangeRow(value).map((changed) => this.#changeOf(changed, chunks)) }
+      yield {
+        sequence,
+        changes: decodeChangeRow(value).flatMap((changed) => this.#changesOf(changed, chunks)),
+      }
     }
   }
 
-  #changeOf({ shard, advanced, dead }: ChangedShard, chunks: Map<string, ReplayedChunks>): Change {
+  /**
+   * What a row says of a shard, as two changes: first everything that was born, then everything that died. A row may hold several commits, and after a failed
+   * flush a chunk holds cells that died before it was written.
+   */
+  #changesOf({ shard, advanced, dead }: ChangedShard, chunks: Map<string, ReplayedChunks>): Change[] {
     const cells = (ranges: readonly DotRange[]): LiveCell[] => {
       const found: LiveCell[] = []
       for (const { incarnation, from, to } of ranges) {
@@ -190,7 +200,11 @@ export class StoredLog<T extends Rows> {
       }
       return found
     }
-    return { shard: this.numbers.name(shard), advanced, born: cells(advanced), died: cells(dead) }
+    const name = this.numbers.name(shard)
+    return [
+      { shard: name, advanced, born: cells(advanced), died: [] },
+      { shard: name, advanced: [], born: [], died: cells(dead) },
+    ]
   }
 
   #replayed(chunks: Map<string, ReplayedChunks>, shard: number, incarnation: number): ReplayedChunks {
@@ -327,6 +341,10 @@ export class StoredLog<T extends Rows> {
       advanced: [...advanced.values()],
       dead: mergeRanges(dead),
     }))
+    for (const attempt of turn.attempts) {
+      if (attempt !== turn.sequence) writes.push({ rows: changes, key: changeKey(attempt), value: undefined })
+    }
+    turn.attempts.add(turn.sequence)
     const row = encodeChangeRow(changed)
     writes.push({ rows: changes, key: changeKey(turn.sequence), value: row })
     return writes

@@ -15,7 +15,7 @@ import {
 
 const shard = contextShard('rank-17', 'all')
 const digest = '00112233445566778899aabbccddeeff'
-const bytes = (...values: number[]) => Buffer.from(values) as Uint8Array as Update
+const bytes = (...values: number[]) => Uint8Array.from(values) as Update
 
 const examples: Message[] = [
   { type: 'have', token: 1, workers: undefined, shards: [] },

@@ -44,7 +44,7 @@ import {
 import { Overlay, type OverlaidKey } from './overlay.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
-import { StoredLog, Turn, type LogTables, type SettledSums } from './stored-log.ts'
+import { StoredLog, Turn, type ClockOf, type LogTables, type SettledSums } from './stored-log.ts'
 import type { Write } from './tables.ts'
 
 const retryMs = 1_000
@@ -183,7 +183,8 @@ class LmdbStorage implements Storage {
     if (!fits && !this.#opened.isReadOnly) await this.#rebuildIndex()
     else if (reach === 0) this.#indexed = new AbsenceFilter()
     this.#sequence = this.#log.settled
-    for (const { sequence, changes } of this.#log.unsettled()) {
+    const clockOf: ClockOf = (shard, incarnation) => this.#summary(shard).clocks.get(incarnation) ?? 0
+    for (const { sequence, changes } of this.#log.unsettled(clockOf)) {
       this.#follow(changes)
       this.#sequence = sequence
     }

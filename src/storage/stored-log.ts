@@ -115,6 +115,9 @@ export interface SettledSums {
   readonly sums: IncarnationSums
 }
 
+/** The known clock of an incarnation in a shard. */
+export type ClockOf = (shard: ShardName, incarnation: number) => number
+
 export class StoredLog<T extends Rows> {
   readonly numbers = new ShardNumbers()
   readonly #rows: LogTables<T>
@@ -171,8 +174,8 @@ export class StoredLog<T extends Rows> {
     return this.#settled
   }
 
-  /** What was committed and is not settled, oldest first, with its sequence. */
-  *unsettled(): Iterable<{ readonly sequence: number; readonly changes: readonly Change[] }> {
+  /** What was committed and is not settled, oldest first, with its sequence. `clockOf` tells clocks as they are with all that was given before. */
+  *unsettled(clockOf: ClockOf): Iterable<{ readonly sequence: number; readonly changes: readonly Change[] }> {
     const chunks = new Map<string, ReplayedChunks>()
     for (const { key, value } of this.#rows.changes.getRange({
       start: changeKey(this.#settled + 1),
@@ -182,16 +185,21 @@ export class StoredLog<T extends Rows> {
       this.#unsettledRows.push({ sequence, bytes: value.length })
       yield {
         sequence,
-        changes: decodeChangeRow(value).flatMap((changed) => this.#changesOf(changed, chunks)),
+        changes: decodeChangeRow(value).flatMap((changed) => this.#changesOf(changed, clockOf, chunks)),
       }
     }
   }
 
   /**
    * What a row says of a shard, as two changes: first everything that was born, then everything that died. A row may hold several commits, and after a failed
-   * flush a chunk holds cells that died before it was written.
+   * flush a chunk holds cells that died before it was written. What of the row is settled already is left out: an overlay may have been frozen between
+   * two of its commits.
    */
-  #changesOf({ shard, advanced, dead }: ChangedShard, chunks: Map<string, ReplayedChunks>): Change[] {
+  #changesOf(
+    { shard, advanced, dead }: ChangedShard,
+    clockOf: ClockOf,
+    chunks: Map<string, ReplayedChunks>,
+  ): Change[] {
     const cells = (ranges: readonly DotRange[]): LiveCell[] => {
       const found: LiveCell[] = []
       for (const { incarnation, from, to } of ranges) {
@@ -201,8 +209,11 @@ export class StoredLog<T extends Rows> {
       return found
     }
     const name = this.numbers.name(shard)
+    const news = advanced
+      .map((range) => ({ ...range, from: Math.max(range.from, clockOf(name, range.incarnation)) }))
+      .filter(({ from, to }) => from < to)
     return [
-      { shard: name, advanced, born: cells(advanced), died: [] },
+      { shard: name, advanced: news, born: cells(news), died: [] },
       { shard: name, advanced: [], born: [], died: cells(dead) },
     ]
   }
@@ -216,13 +227,14 @@ export class StoredLog<T extends Rows> {
         chunkKey(shard, incarnation, Number.MAX_SAFE_INTEGER),
       ]
       const firsts = Array.from(this.#rows.cells.getKeys({ start, end }), firstClockOf)
-      const read = (first: number): PlacedContent[] =>
-        decodeChunk(
-          present(
-            this.#rows.cells.getBinary(chunkKey(shard, incarnation, first)),
-            'a chunk that was listed is there',
-          ),
+      const read = (first: number): PlacedContent[] => {
+        const key = chunkKey(shard, incarnation, first)
+        const cells = decodeChunk(
+          present(this.#rows.cells.getBinary(key), 'a chunk that was listed is there'),
         )
+        const gone = this.#deadIn(key)
+        return gone === undefined ? cells : cells.filter(({ clock }) => !gone.has(clock))
+      }
       chunks.set(name, (known = new ReplayedChunks({ firsts, read })))
     }
     return known

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { growthChart } from './harness/growth-chart.js'
 import { missingRow, rowOf, table } from './harness/figures.js'
-import { runWorkload } from './harness/interleave.js'
+import { killSides, runWorkload } from './harness/interleave.js'
 import { describeMachine } from './harness/machine.js'
 import { Servers } from './harness/servers.js'
 import { later, required, workloadNamed, workloadNames } from './harness/workloads.js'
@@ -132,6 +132,7 @@ function writeResults(heading, rows, reasons, verdict) {
 }
 
 async function cleanUp() {
+  killSides()
   await servers.stop()
   rmSync(scratch, { recursive: true, force: true })
 }

@@ -17,6 +17,7 @@ export default {
     },
   ],
   size: { full: 300_000, quick: 150_000 },
+  rounds: 3,
   sides: sidesOf(['ours', 'lmdb'], {
     round: async (bench) => {
       const delay = monitorEventLoopDelay({ resolution: 1 })

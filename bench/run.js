@@ -1,19 +1,20 @@
 /**
- * `npm run bench [-- --quick --json --only NAME,... --rounds N --write]`: measures every row, ours and the peers' in one run, round by round in turn.
+ * `npm run bench [-- --quick --json --only NAME,... --rounds N --write [--to DIR]]`: measures every row, ours and the peers' in one run, round by round in turn.
  *
  * Prints a table, or with `--json` one line a figure. Exits with 1 where a row is missing or could not be measured; a target that
- * is missed is told, and does not fail the run. `BENCH_DIR` says on which disk.
+ * is missed is told, and does not fail the run; nor does a row that a later issue will measure. `BENCH_DIR` says on which disk.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { growthChart } from './harness/growth-chart.js'
 import { missingRow, rowOf, table } from './harness/figures.js'
-import { runWorkload } from './harness/interleave.js'
+import { killSides, runWorkload } from './harness/interleave.js'
 import { describeMachine } from './harness/machine.js'
 import { Servers } from './harness/servers.js'
-import { required, workloadNamed, workloadNames } from './harness/workloads.js'
+import { later, required, workloadNamed, workloadNames } from './harness/workloads.js'
 import { preparePeers } from './prepare.js'
 
 const { values: options } = parseArgs({
@@ -23,8 +24,12 @@ const { values: options } = parseArgs({
     write: { type: 'boolean', default: false },
     only: { type: 'string' },
     rounds: { type: 'string' },
+    to: { type: 'string', default: fileURLToPath(new URL('.', import.meta.url)) },
   },
 })
+const howToRead = `A row is one promise: our median, then each peer's or limit's, and how many times better ours is (above 1 = we are better, times and bytes
+inverted). \`>= n\` is the least ratio that was promised, \`missed\` that it was not reached; without it the peer is there to compare. Ratios hold for this machine and this run;
+figures of two runs cannot be compared. [README.md](README.md) says how each is measured.`
 const wanted = options.only?.split(',').filter((name) => name !== '')
 const rounds = Number(options.rounds ?? (options.quick ? 3 : 5))
 const note = process.stderr.isTTY ? showNote : () => {}
@@ -71,10 +76,16 @@ async function main() {
       process.stderr.write(`bench: ${name}, ${side} failed: ${why}\n`)
   }
   const measuredRows = new Set(rows.map(({ work }) => work))
-  const missing = required.filter((work) => isWanted(work) && !measuredRows.has(work)).map(missingRow)
+  const missing = required
+    .filter((work) => isWanted(work) && !measuredRows.has(work))
+    .map((work) => missingRow(work))
   if (options.json) for (const row of missing) process.stdout.write(`${JSON.stringify(row)}\n`)
   rows.push(...missing)
-  if (rows.length === 0) throw new Error(`no row is named ${options.only}`)
+  const planned = Object.entries(later).filter(([work]) => isWanted(work))
+  const postponed = planned.map(([work, reason]) => missingRow(work, reason))
+  if (options.json) for (const row of postponed) process.stdout.write(`${JSON.stringify(row)}\n`)
+  else for (const { work, later: reason } of postponed) process.stdout.write(`${work}: later: ${reason}\n`)
+  if (rows.length + postponed.length === 0) throw new Error(`no row is named ${options.only}`)
 
   const seconds = Math.round((performance.now() - started) / 1000)
   const met = rows.filter(({ ok }) => ok).length
@@ -86,7 +97,7 @@ async function main() {
       : '') +
     (failed.length > 0 ? `; a side failed in: ${failed.map(({ work }) => work).join(', ')}` : '')
   ;(options.json ? process.stderr : process.stdout).write(`${verdict}\n`)
-  if (options.write) writeResults(heading, rows, reasons, verdict)
+  if (options.write) writeResults(heading, [...rows, ...postponed], reasons, verdict)
   if (missing.length > 0 || failed.length > 0) process.exitCode = 1
 }
 
@@ -103,12 +114,25 @@ function isWanted(name) {
  */
 function writeResults(heading, rows, reasons, verdict) {
   const date = new Date().toISOString().slice(0, 10)
-  const machine = heading.map((line) => `- ${line}`).join('\n')
-  const text = `# Results of ${date}\n\nWritten by \`npm run bench -- --write\`. ${verdict}.\n\n${machine}\n\n\`\`\`\n${table(rows, reasons)}\n\`\`\`\n`
-  writeFileSync(fileURLToPath(new URL('RESULTS.md', import.meta.url)), text)
+  const chart = growthChart(
+    rows,
+    `${date}; ${heading.filter((line) => /^(cpu|node|quick)/.test(line)).join('; ')}`,
+  )
+  const text = [
+    `# Results of ${date}`,
+    `Written by \`npm run bench -- --write\`. ${verdict}.`,
+    heading.map((line) => `- ${line}`).join('\n'),
+    howToRead,
+    ...(chart === undefined ? [] : ['![Cost of one operation as a store grows](growth.svg)']),
+    `\`\`\`text\n${table(rows, reasons)}\n\`\`\``,
+  ]
+  mkdirSync(options.to, { recursive: true })
+  writeFileSync(join(options.to, 'RESULTS.md'), `${text.join('\n\n')}\n`)
+  if (chart !== undefined) writeFileSync(join(options.to, 'growth.svg'), chart)
 }
 
 async function cleanUp() {
+  killSides()
   await servers.stop()
   rmSync(scratch, { recursive: true, force: true })
 }

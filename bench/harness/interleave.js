@@ -125,6 +125,14 @@ async function inProcess(name, side, message) {
   }
 }
 
+/** @type {Set<SideProcess>} */
+const running = new Set()
+
+/** Ends every side, also one that does not listen because it works without pause. */
+export function killSides() {
+  for (const side of running) side.kill()
+}
+
 class SideProcess {
   #child
   #name
@@ -137,6 +145,8 @@ class SideProcess {
       serialization: 'advanced',
       stdio: ['ignore', 2, 2, 'ipc'],
     })
+    running.add(this)
+    this.#child.once('exit', () => running.delete(this))
   }
 
   /** One question at a time. @param {object} message @returns {Promise<any>} */

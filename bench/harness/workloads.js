@@ -29,6 +29,8 @@ import { readdirSync } from 'node:fs'
  * @property {Record<string, Side>} sides
  */
 
+const gossip = 'needs the simulated network, which comes with gossip among a thousand stores (issue 5)'
+
 /**
  * Every row that design and issues ask for. A run which lacks one says so and fails.
  */
@@ -37,6 +39,7 @@ export const required = [
   'durable-put-sustained-1m',
   'durable-overwrite-1m',
   'durable-put-awaited-100',
+  'loop-gap-while-indexing',
   'get-hot',
   'get-cold-1m',
   'counters-4-workers',
@@ -45,6 +48,8 @@ export const required = [
   'cold-open-put-100k',
   'cold-open-get-4m',
   'cold-open-put-4m',
+  'replay-after-kill',
+  'replay-after-kill-overwrites',
   'rss-1m',
   'size-overwrites',
   'size-random-overwrites',
@@ -52,14 +57,24 @@ export const required = [
   'checkpoint-incremental',
   'merge-16x10k',
   'merge-1000x1000',
+  'merge-1000x1000-rss',
   'merge-16-replicas',
   'updates-5k-per-second-p50',
   'updates-5k-per-second-p99',
+  'updates-5k-per-second-bytes',
+  'updates-5k-per-second-memory-p50',
+  'updates-5k-per-second-memory-p99',
+  'updates-5k-per-second-memory-bytes',
   'updates-flat-out',
+  'updates-flat-out-bytes',
+  'updates-flat-out-memory',
+  'updates-flat-out-memory-bytes',
   'apply-updates-1',
   'apply-updates-100',
   'apply-updates-1000',
-  'simulated-gossip',
+  'apply-updates-1-durable',
+  'apply-updates-100-durable',
+  'apply-updates-1000-durable',
   'import-time',
   'import-file-calls',
   'key-economy',
@@ -67,7 +82,15 @@ export const required = [
   'growth-get',
   'growth-list',
   'growth-open',
+  'growth-rss',
 ]
+
+/** Rows of the plan that no workload can measure yet, and why; a run says so, and does not fail for them. @type {Record<string, string>} */
+export const later = {
+  'simulated-gossip-rounds': gossip,
+  'simulated-gossip-idle-bytes': gossip,
+  'simulated-gossip-redundancy': gossip,
+}
 
 const folder = new URL('../workloads/', import.meta.url)
 

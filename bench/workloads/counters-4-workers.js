@@ -21,7 +21,8 @@ export default {
       limits: { '2M/s each': () => 2_000_000 },
     },
   ],
-  size: { full: 5_000_000, quick: 1_000_000 },
+  size: { full: 2_000_000, quick: 1_000_000 },
+  rounds: 3,
   sides: {
     ours: {
       peer: 'ours',

@@ -4,7 +4,7 @@ import { filled, overwriteBatches, sidesOf } from './support/stores.js'
 export default {
   figures: [{ work: 'durable-overwrite-1m', unit: 'records/s', better: 'more', target: { lmdb: 2 } }],
   size: { full: 1_000_000, quick: 20_000 },
-  sides: sidesOf(['ours', 'lmdb', 'lmdb-current', 'sqlite'], {
+  sides: sidesOf(['ours', 'lmdb'], {
     // Its own: what is overwritten at random takes more room.
     ...filled,
     fixtures: (size) => [`overwritten-${size}`],

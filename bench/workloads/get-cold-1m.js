@@ -7,7 +7,7 @@ const step = 377_777
 export default {
   figures: [{ work: 'get-cold-1m', unit: 'gets/s', better: 'more', target: { lmdb: 0.95 } }],
   size: { full: 1_000_000, quick: 20_000 },
-  sides: sidesOf(['ours', 'lmdb', 'lmdb-current', 'sqlite'], { ...filled, round }),
+  sides: sidesOf(['ours', 'lmdb', 'sqlite'], { ...filled, round }),
 }
 
 async function round(bench, store, number) {

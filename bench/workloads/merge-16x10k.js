@@ -1,8 +1,9 @@
 /** What 16 workers left, 10,000 records each and no key twice, as one that is on disk. */
-import { mkdirSync, readFileSync, readdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { recordsOf } from '../harness/record.js'
-import { inNewDir, timed, writeDurably } from './support/files.js'
+import { timed, writeDurably } from './support/files.js'
+import { expectMerged, fillSnapshots, mergeAll } from './support/snapshots.js'
 import { withNewStore } from './support/stores.js'
 
 const inputs = 16
@@ -15,31 +16,8 @@ export default {
     ours: {
       peer: 'ours',
       fixtures,
-      fill: (bench, dir) =>
-        forEachInput(async (index) => {
-          const options = { worker: `rank-${index}`, checkpoint: { dir } }
-          await withNewStore(
-            bench,
-            async (opened) => {
-              await opened.putBatch(recordsOf(index * bench.size, bench.size))
-              await opened.store.checkpoint()
-            },
-            options,
-          )
-        }),
-      round: async (bench) => {
-        const { mergeSnapshots } = await import('../../dist/index.js')
-        const [dir] = bench.fixtures
-        const paths = readdirSync(dir)
-          .filter((name) => name.endsWith('.cairn'))
-          .map((name) => join(dir, name))
-        return inNewDir(bench, (to) =>
-          timed(async () => {
-            const { cells } = await mergeSnapshots(join(to, 'merged.cairn'), paths)
-            expectAll(bench, cells - inputs)
-          }),
-        )
-      },
+      fill: (bench, dir) => fillSnapshots(bench, dir, inputs, bench.size),
+      round: (bench) => mergeAll(bench, inputs * bench.size, inputs),
     },
     sqlite: {
       peer: 'sqlite',
@@ -60,7 +38,7 @@ export default {
               store.database.exec('INSERT OR REPLACE INTO kv SELECT * FROM input.kv')
               store.database.exec('DETACH input')
             }
-            expectAll(bench, store.database.prepare('SELECT count(*) FROM kv').pluck().get())
+            expectMerged(store.database.prepare('SELECT count(*) FROM kv').pluck().get(), inputs * bench.size)
           }),
         ),
     },
@@ -81,7 +59,7 @@ export default {
               await store.putBatch(input.database.getRange({}))
               await input.close()
             }
-            expectAll(bench, store.database.getStats().entryCount)
+            expectMerged(store.database.getStats().entryCount, inputs * bench.size)
           }),
         ),
     },
@@ -101,7 +79,7 @@ export default {
             for (let index = 0; index < inputs; index++)
               store.merge(readFileSync(join(bench.fixtures[0], String(index))))
             writeDurably(join(dir, 'merged'), store.state())
-            expectAll(bench, store.size())
+            expectMerged(store.size(), inputs * bench.size)
           }),
         ),
     },
@@ -110,8 +88,4 @@ export default {
 
 async function forEachInput(work) {
   for (let index = 0; index < inputs; index++) await work(index)
-}
-
-function expectAll(bench, found) {
-  if (found !== inputs * bench.size) throw new Error(`${found} of ${inputs * bench.size} records were merged`)
 }

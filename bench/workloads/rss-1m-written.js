@@ -13,6 +13,7 @@ export default {
     },
   ],
   size: { full: 1_000_000, quick: 20_000 },
+  rounds: 1,
   fresh: true,
   sides: sidesOf(['ours', 'lmdb'], {
     round: (bench) =>

@@ -16,8 +16,9 @@ export default {
     },
   ],
   size: { full: 1_000_000, quick: 20_000 },
+  rounds: 3,
   fresh: true,
-  sides: sidesOf(['ours', 'lmdb', 'lmdb-current', 'sqlite'], {
+  sides: sidesOf(['ours', 'lmdb'], {
     ...filled,
     fixtures: (size) => [`overwritten-${size}`],
     round: async (bench, store, round) => {

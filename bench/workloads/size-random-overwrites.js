@@ -18,7 +18,7 @@ export default {
   ],
   size: { full: 1_000_000, quick: 20_000 },
   rounds: 1,
-  sides: sidesOf(['ours', 'lmdb', 'sqlite'], {
+  sides: sidesOf(['ours'], {
     fixtures: (size) => [`overwritten-twice-${size}`],
     fill: async (bench, dir, name) => {
       await fillRecords(bench, dir, name)

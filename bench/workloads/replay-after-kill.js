@@ -1,0 +1,58 @@
+/**
+ * Milliseconds from opening a store whose process was killed to its first value, in a new process. The killed one had written as much as is kept in memory before it
+ * is indexed, and had indexed none of it: new keys, or the same 20,000 again and again.
+ */
+import { execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { inNewDir } from './support/files.js'
+
+const program = (name) => fileURLToPath(new URL(`support/${name}.js`, import.meta.url))
+const kinds = { 'replay-after-kill': 'distinct', 'replay-after-kill-overwrites': 'overwrites' }
+/** An index that holds nothing is smaller. */
+const emptyIndexBytes = 1024 * 1024
+
+export default {
+  figures: Object.keys(kinds).map((work) => ({
+    work,
+    unit: 'ms',
+    better: 'less',
+    target: { '150 ms': 1 },
+    limits: { '150 ms': () => 150 },
+  })),
+  /** Records, or writes. */
+  size: { full: 120_000, quick: 20_000 },
+  sides: {
+    ours: {
+      peer: 'ours',
+      fixtures: (size) => Object.values(kinds).map((kind) => `killed-${kind}-${size}`),
+      fill: async (bench, dir, name) => {
+        const keys = name.includes('overwrites') ? bench.size / 6 : bench.size
+        const child = fork(program('writing-until-killed'), ['ours', dir, String(bench.size), String(keys)])
+        await Promise.race([once(child, 'message'), once(child, 'exit')])
+        const isRunning = child.exitCode === null
+        child.kill('SIGKILL')
+        if (!isRunning) throw new Error('the writer ended by itself')
+        await once(child, 'exit')
+        const { size } = statSync(join(dir, 'index/data.mdb'))
+        if (size > emptyIndexBytes) throw new Error(`the index has ${size} bytes: some was indexed`)
+      },
+      round: async (bench, _, round) => {
+        const values = {}
+        for (const [at, work] of Object.keys(kinds).entries())
+          values[work] = await inNewDir(bench, (dir) => openCopy(bench.fixtures[at], dir, round))
+        return values
+      },
+    },
+  },
+}
+
+/** Opening indexes what was replayed, so every round begins with a copy. */
+function openCopy(from, dir, round) {
+  // With the socket that the killed process left, which Node does not copy.
+  execFileSync('cp', ['-a', `${from}/.`, dir])
+  const args = [program('cold-open'), 'ours', dir, String(round)]
+  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })).get
+}

@@ -229,9 +229,10 @@ export class Writer {
     place: Uint8Array,
     value: Value | undefined,
   ): Uint8Array {
-    const key = place.subarray(1)
-    const context = this.#context(cells, shard, key)
-    return encodeCell({ kind: 'register', key, stamp: this.#stamp(), context, was: undefined, value })
+    const context = this.#context(cells, shard, place)
+    const stamp = this.#stamp()
+    if (context.size === 0 && value !== undefined) return encodeFirstRegister(place, stamp, value)
+    return encodeCell({ kind: 'register', key: place.subarray(1), stamp, context, was: undefined, value })
   }
 
   /** Its own size: key and context have limits of their own. */
@@ -250,7 +251,7 @@ export class Writer {
       return
     }
     const shard = this.#contextShard(key)
-    const isSeen = this.#context(cells, shard, place.subarray(1)).size > 0
+    const isSeen = this.#context(cells, shard, place).size > 0
     const content = isSeen ? this.#registerAfter(cells, shard, place, undefined) : undefined
     draft.put({ place, shard, content, supersedes: this.#isOwn })
   }
@@ -530,12 +531,12 @@ export class Writer {
     return this.#opening
   }
 
-  #context(cells: readonly PlacedCell[], shard: ShardName, key: Uint8Array) {
+  #context(cells: readonly PlacedCell[], shard: ShardName, place: Uint8Array) {
     const context = contextOf(cells, this.#environment.roster, this.#incarnation(shard))
     if (context.size > contextLengthMax) {
       throw new ContextStoreError(
         'CONTEXT_TOO_LONG',
-        `${formatKey(decodeKey(key))} was written by more than ${contextLengthMax} incarnations.`,
+        `${formatKey(decodeKey(place.subarray(1)))} was written by more than ${contextLengthMax} incarnations.`,
         'Give each worker its own key, or use a counter, progress or a statistic.',
       )
     }

@@ -277,6 +277,11 @@ function valueStartOf(content: Uint8Array): number {
   return content[at] === 0xcb && content[at + 9] === 0xc0 && content[at + 10] === 0xc0 ? at + 11 : 0
 }
 
+/** True for a register cell with an empty context that was not re-issued, and that was written or checked here. */
+export function isPlainRegister(content: Uint8Array): boolean {
+  return valueStartOf(content) > 0
+}
+
 /** The value of a register cell that was written or checked here: all that most reads want. Throws `UPDATE_REFUSED`. */
 export function registerValue(content: Uint8Array): Value | undefined {
   const start = valueStartOf(content)

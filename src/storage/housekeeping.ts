@@ -18,7 +18,7 @@ export const feedBytesMax = 4 * 1024 * 1024
 export const indexSliceKeys = 2_000
 
 /** Rows of an index transaction. More: fewer flushes, longer pauses of the event loop, about 1 us a row. */
-export const indexTransactionKeys = 16_000
+export const indexTransactionKeys = 8_000
 
 /** A chunk half of whose clocks are dead is written anew: space is at most doubled, and each cell moved about once for each time half of its neighbours die. */
 export function isHalfDead(dead: number, clocks: number): boolean {

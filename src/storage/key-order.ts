@@ -14,8 +14,8 @@ export interface NumberedKeys {
 }
 
 const recentMin = 2_048
-/** Sorting so many takes about 10 ms. */
-const pieceLength = 25_000
+/** Sorting so many takes a few milliseconds. */
+const pieceLength = 8_000
 
 export class KeyOrder {
   readonly #keys: NumberedKeys

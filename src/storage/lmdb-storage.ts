@@ -59,7 +59,7 @@ export interface LmdbStorageOptions extends OpenDirectoryOptions {
   readonly overlayBytesMax?: number
   /** With more than this in memory that is not indexed, writes are refused, in bytes. @default 256 MiB */
   readonly pendingBytesMax?: number
-  /** Rows of an index transaction. @default 16,000 */
+  /** Rows of an index transaction. @default 8,000 */
   readonly indexTransactionKeys?: number
   /** For tests: called at each point at which a process may die. */
   readonly failpoint?: (point: Failpoint) => void

@@ -11,8 +11,8 @@
  */
 import { equalBytes, xxhash64 } from '../../base/bytes.ts'
 import { pack } from '../../base/codec.ts'
-import { compareOpenings, decodeCell, type Dot, type RegisterCell } from '../cell.ts'
-import type { Clocks } from '../clocks.ts'
+import { compareOpenings, decodeCell, isPlainRegister, type Dot, type RegisterCell } from '../cell.ts'
+import { noClocks, type Clocks } from '../clocks.ts'
 import { addressOf } from '../shard.ts'
 import { compareDots } from '../shard-document.ts'
 import type { PlacedCell, Roster } from './roster.ts'
@@ -55,6 +55,11 @@ export function foldRegister(cells: readonly PlacedCell[], roster: Roster): Regi
  * its first dot, joined with its own context. Empty where only this incarnation wrote the key.
  */
 export function contextOf(cells: readonly PlacedCell[], roster: Roster, incarnation: number): Clocks {
+  const [only] = cells
+  if (cells.length === 1 && only !== undefined && isPlainRegister(only.content)) {
+    if (only.incarnation === incarnation || roster.valid(cells).length === 0) return noClocks
+    return new Map([[only.incarnation, only.clock + 1]])
+  }
   const context = new Map<number, number>()
   const see = (seen: number, clock: number): void => {
     context.set(seen, Math.max(context.get(seen) ?? 0, clock))

@@ -8,8 +8,8 @@ import { equalBytes, hashBytes } from './base/bytes.ts'
 import type { Key } from './model/key.ts'
 import type { Value } from './model/value.ts'
 
-const generationLength = 8_192
-const seenPlaces = 16_384
+const generationLength = 16_384
+const seenPlaces = 65_536
 
 interface CachedValue {
   readonly name: string
@@ -86,9 +86,7 @@ export class ValueCache {
 
 /** The same for few keys only: who finds something compares. */
 function nameOf(key: Key): string {
-  let name = ''
-  for (let i = 0; i < key.length; i++) name += `${key[i] as string}\0`
-  return name
+  return key.join('\0')
 }
 
 function equalKeys(a: Key, b: Key): boolean {

@@ -75,7 +75,7 @@ test('the cache keeps what is read lately, within its bound', () => {
     cache.get(['key', 5])
   }
   expect(cache.get(['key', 5])).toEqual({ key: 5 })
-  expect(keys.filter((key) => cache.get(key) !== undefined).length).toBeLessThan(2 * 8_192)
+  expect(keys.filter((key) => cache.get(key) !== undefined).length).toBeLessThan(2 * 16_384)
   cache.forget(place(['key', 5]))
   expect(cache.get(['key', 5])).toBeUndefined()
   cache.clear()

@@ -14,7 +14,7 @@ import {
   prefixEnd,
 } from '../src/model/key.ts'
 
-const { PROPERTY_RUNS = '300', PROPERTY_SEED = '1' } = process.env
+const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1' } = process.env
 fc.configureGlobal({ numRuns: Number(PROPERTY_RUNS), seed: Number(PROPERTY_SEED) })
 
 /** Where encodings have their seams. */

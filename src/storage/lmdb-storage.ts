@@ -122,6 +122,7 @@ class LmdbStorage implements Storage {
   #indexed: AbsenceFilter | undefined
   /** The same, while it is read through. */
   #learning: AbsenceFilter | undefined
+  #learnt: Promise<void> | undefined
   #misses = 0
   #active = new Overlay()
   #frozen: Overlay | undefined
@@ -289,20 +290,27 @@ class LmdbStorage implements Storage {
 
   /** After an opening every key that is new is looked up, until so many were that it pays to learn which are there. */
   #missed(): void {
-    if (++this.#misses === missesMax) void this.#learnIndexed()
+    if (++this.#misses === missesMax) this.#learnt = this.#learnIndexed()
   }
 
-  /** Reads through the keys of the index, a few at a time. */
+  /** Reads through the keys of the index, a few at a time, until it is done or the storage is closed. Never rejects. */
   async #learnIndexed(): Promise<void> {
     const filter = (this.#learning = new AbsenceFilter())
-    let learnt = 0
-    for (const key of this.#indexRows.getKeys({ start: Uint8Array.of(5), end: endOfRows })) {
-      filter.add(hashBytes(key))
-      if (++learnt % 2_048 > 0) continue
-      await pause()
-      if (this.#isClosed) return
+    const keys = this.#indexRows.getKeys({ start: Uint8Array.of(5), end: endOfRows })[Symbol.iterator]()
+    try {
+      for (let learnt = 1; !this.#isClosed; learnt++) {
+        const next = keys.next()
+        if (next.done === true) {
+          this.#indexed = filter
+          break
+        }
+        filter.add(hashBytes(next.value))
+        if (learnt % 2_048 === 0) await pause()
+      }
+      keys.return?.()
+    } catch (error) {
+      this.#options.log.warn(`the keys of the index could not be read through: ${reasonOf(error)}`)
     }
-    this.#indexed = filter
     this.#learning = undefined
   }
 
@@ -731,6 +739,7 @@ class LmdbStorage implements Storage {
     if (this.#problem === undefined) await this.#indexAll()
     this.#isClosed = true
     this.#stopRetrying()
+    await this.#learnt
     await this.#opened.close({ isSound: !this.#hasFailed })
   }
 

@@ -4,7 +4,8 @@ import { seededRandom } from '../../src/base/random.ts'
 import type { ShardName } from '../../src/model/shard.ts'
 import { checkAgrees, storageContract } from '../contracts/storage.contract.ts'
 import { compile, type Program } from './child.ts'
-import { History } from './history.ts'
+import { cellFor, History, liveCell, placeOf, shards } from './history.ts'
+import type { Storage } from '../../src/storage/storage.ts'
 import { openAt, temporaryDirectory } from './places.ts'
 
 /** Sizes of the overlay: as it is; and so small that after every turn everything is indexed, swept and trimmed. */
@@ -44,6 +45,26 @@ test('an iteration that is kept until after closing ends with STORE_CLOSED, not 
   for (const iterator of kept) {
     expect(() => iterator.next()).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
     expect(iterator.next().done).toBe(true)
+  }
+})
+
+test('an opening that meets many new keys learns which are there, also where it is closed meanwhile', async () => {
+  const directory = temporaryDirectory()
+  const write = (storage: Storage, from: number, to: number): void => {
+    const born = Array.from({ length: to - from }, (_, i) =>
+      liveCell(7, from + i, cellFor(['key', from + i], i)),
+    )
+    storage.commit([{ shard: shards[0], advanced: [{ incarnation: 7, from, to }], born, died: [] }])
+  }
+  const first = await openAt(directory)
+  write(first, 0, 20_000)
+  await first.close()
+  for (const turns of [0, 1, 3, 1_000]) {
+    const storage = await openAt(directory)
+    for (let i = 0; i < 6_000; i++) storage.cells(placeOf(['absent', i]))
+    for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve))
+    for (let i = 0; i < 20_000; i += 97) expect(storage.cells(placeOf(['key', i]))).toHaveLength(1)
+    await storage.close()
   }
 })
 

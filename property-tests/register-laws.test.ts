@@ -20,7 +20,7 @@ import { ManualTime } from '../test/replication/manual-time.ts'
 import { copy, environmentOf, openAlone } from '../test/support/meet.ts'
 import { Choices } from './support/choices.ts'
 
-const { PROPERTY_RUNS = '300', PROPERTY_SEED = '1' } = process.env
+const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1' } = process.env
 const [runs, firstSeed] = [Number(PROPERTY_RUNS), Number(PROPERTY_SEED)]
 
 /** One write of one key, as the model knows it. */

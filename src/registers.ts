@@ -11,7 +11,7 @@ import { ContextStoreError } from './errors.ts'
 import { cellKind, indexKey, indexKeyFor, registerValue } from './model/cell.ts'
 import { foldRegister, versionOf, type Candidate, type RegisterView } from './model/fold/register.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
-import { decodeKey, encodeKey, encodePrefix, formatKey, prefixEnd, type Key } from './model/key.ts'
+import { decodeKey, encodePrefix, formatKey, prefixEnd, type Key } from './model/key.ts'
 import { isFarAhead, stampMs, type Stamp } from './model/stamp.ts'
 import type { Value } from './model/value.ts'
 import { Draft } from './writer.ts'
@@ -198,7 +198,7 @@ export class Registers {
 
   /** Live cells of a key, in all followed shards. */
   cells(key: Key): readonly PlacedCell[] {
-    return this.#core.environment.storage.cells(indexKey(cellKind.register, encodeKey(key)))
+    return this.#core.environment.storage.cells(indexKeyFor(cellKind.register, key))
   }
 
   #fold(cells: readonly PlacedCell[]): RegisterView {

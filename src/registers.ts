@@ -8,7 +8,7 @@ import { equalBytes } from './base/bytes.ts'
 import { pack } from './base/codec.ts'
 import type { Core } from './core.ts'
 import { ContextStoreError } from './errors.ts'
-import { cellKind, indexKey, indexKeyFor, registerValue } from './model/cell.ts'
+import { cellKind, indexKey, indexKeyFor, isPlainRegister, registerValue } from './model/cell.ts'
 import { foldRegister, versionOf, type Candidate, type RegisterView } from './model/fold/register.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { decodeKey, encodePrefix, formatKey, prefixEnd, type Key } from './model/key.ts'
@@ -144,8 +144,15 @@ export class Registers {
 
   *keys(prefix: Key): Iterable<Key> {
     for (const { key, cells } of this.#scan(prefix)) {
-      if (!this.#isHidden(key) && this.#valueOf(key, this.#fold(cells)) !== undefined) yield key
+      if (!this.#isHidden(key) && this.#holds(key, cells)) yield key
     }
+  }
+
+  #holds(key: Key, cells: readonly PlacedCell[]): boolean {
+    const [only] = cells
+    const isPlain = cells.length === 1 && only !== undefined && isPlainRegister(only.content)
+    if (isPlain && !this.#core.environment.roster.hasSeals) return true
+    return this.#valueOf(key, this.#fold(cells)) !== undefined
   }
 
   *conflicts(prefix: Key): Iterable<ConflictedEntry> {

@@ -180,12 +180,22 @@ function readString(bytes: Uint8Array, start: number, end: number): string {
     seen |= bytes[i] as number
     zeros ||= bytes[i] === 0
   }
+  if (seen < 0x80 && !zeros && end - start <= shortLengthMax) return shortString(bytes, start, end)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
   if (seen < 0x80 && !zeros) return text.toString('latin1')
   const plain = zeros ? Buffer.from([...unescapeZeros(text)]) : text
   const string = plain.toString('utf8')
   if (string.includes('\ufffd') && !Buffer.from(string).equals(plain)) throw damaged(bytes)
   return string
+}
+
+/** Up to this length a string is made faster here than by a `Buffer`. */
+const shortLengthMax = 24
+
+function shortString(bytes: Uint8Array, start: number, end: number): string {
+  let text = ''
+  for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i] as number)
+  return text
 }
 
 function* unescapeZeros(text: Uint8Array): Iterable<number> {

@@ -29,7 +29,7 @@ import type { ShardName } from '../model/shard.ts'
 import { AbsenceFilter } from './absence-filter.ts'
 import type { Failpoint } from './failpoints.ts'
 import { environmentFolders, indexFolder, logFolder } from './directory.ts'
-import { checkFreeSpace } from './free-space.ts'
+import { FreeSpace } from './free-space.ts'
 import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
 import { chunkBytesMax, decodeNumbers, encodeNumbers, endOfRows, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, figuresOf, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
@@ -71,9 +71,12 @@ interface LogBatch {
   readonly written: () => void
 }
 
-/** Somebody who awaits durability up to a sequence. */
+/** All who await that a turn is durable. */
 interface Waiter {
-  readonly until: number
+  readonly turn: Turn
+  /** The last sequence of the turn that anybody of them awaits. */
+  until: number
+  readonly durable: Promise<void>
   resolve(): void
   reject(error: Error): void
 }
@@ -109,6 +112,8 @@ class LmdbStorage implements Storage {
   readonly #inodes: readonly (bigint | undefined)[]
   readonly #logRoot: LmdbEnvironment
   readonly #indexRoot: LmdbEnvironment
+  readonly #logSpace: FreeSpace
+  readonly #indexSpace: FreeSpace
   readonly #logMeta: LmdbTable
   readonly #indexMeta: LmdbTable
   readonly #indexRows: LmdbTable
@@ -156,6 +161,8 @@ class LmdbStorage implements Storage {
     this.#overlayBytesMax = Math.min(options.overlayBytesMax ?? overlayBytesMax, this.#pendingBytesMax / 4)
     this.#logRoot = opened.environments.lmdb
     this.#indexRoot = opened.environments.index
+    this.#logSpace = new FreeSpace(join(options.directory, logFolder))
+    this.#indexSpace = new FreeSpace(join(options.directory, indexFolder))
     const table = (name: string) => openTable(this.#logRoot, name)
     this.#logMeta = table('meta')
     this.#indexMeta = openTable(this.#indexRoot, 'meta')
@@ -429,11 +436,12 @@ class LmdbStorage implements Storage {
 
   flush(): Promise<void> {
     if (this.#durable >= this.#sequence && this.#isInPlace()) return this.#roomForMore()
-    return new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ until: this.#sequence, resolve, reject })
-      this.#stopRetrying()
-      this.#schedule()
-    }).then(() => this.#roomForMore())
+    let waiter = this.#waiting.at(-1)
+    if (waiter?.turn === this.#turn) waiter.until = this.#sequence
+    else this.#waiting.push((waiter = waiterFor(this.#turn, this.#sequence, () => this.#roomForMore())))
+    this.#stopRetrying()
+    this.#schedule()
+    return waiter.durable
   }
 
   /** Back-pressure: with two overlays full, who awaits durability also awaits that one is indexed. */
@@ -564,10 +572,10 @@ class LmdbStorage implements Storage {
 
   /** LMDB itself must not meet a full disk: see `free-space.ts`. */
   #checkSpace(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): void {
-    const folder = environment === this.#logRoot ? logFolder : indexFolder
+    const space = environment === this.#logRoot ? this.#logSpace : this.#indexSpace
     let bytes = 0
     for (const { value } of writes) bytes += value?.length ?? 0
-    checkFreeSpace(join(this.#options.directory, folder), writes.length, bytes)
+    space.check(writes.length, bytes, this.#options.time.monotonic())
   }
 
   /** After an I/O error LMDB may have given the environment up, and would never answer a write: a read tells. */
@@ -812,6 +820,13 @@ function reasonOf(cause: unknown): string {
 /** Lets the event loop run. */
 function pause(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** One promise for any number of those who wait. */
+function waiterFor(turn: Turn, until: number, room: () => Promise<void>): Waiter {
+  let [resolve, reject]: [() => void, (error: Error) => void] = [ignore, ignore]
+  const written = new Promise<void>((...both) => ([resolve, reject] = both))
+  return { turn, until, durable: written.then(room), resolve, reject }
 }
 
 /** As one transaction that is open already. */

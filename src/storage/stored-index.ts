@@ -3,7 +3,7 @@
  * be made anew. Rows are described in `lmdb-rows.ts`. Knows tables, not lmdb.
  */
 import type { PlacedCell } from '../model/fold/roster.ts'
-import { decodeIndexRow, encodeIndexRow, type IndexedCell } from './lmdb-rows.ts'
+import { copyOf, decodeIndexRow, encodeIndexRow, plainOf, type IndexedCell } from './lmdb-rows.ts'
 import type { OverlaidKey } from './overlay.ts'
 import type { ShardNumbers } from './shard-numbers.ts'
 import type { Rows, Write } from './tables.ts'
@@ -31,13 +31,17 @@ export class StoredIndex<T extends Rows> {
   /** Live cells of one key. Throws `DIRECTORY_DAMAGED`. */
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
     const row = this.#rows.getBinaryFast(indexKey)
-    return row === undefined ? [] : this.#placed(indexKey, row)
+    return row === undefined ? [] : this.#placed(indexKey, copyOf(row))
   }
 
   /** Keys with `start <= key < end`, ascending. */
   *range(start: Uint8Array, end: Uint8Array): Iterable<IndexedKey> {
     for (const { key, value } of this.#rows.getRange({ start, end }))
-      yield { indexKey: key, cells: this.#placed(key, value) }
+      yield this.#found(plainOf(key), plainOf(value))
+  }
+
+  #found(indexKey: Uint8Array, row: Uint8Array): IndexedKey {
+    return { indexKey, cells: this.#placed(indexKey, row) }
   }
 
   /** The write that makes a key hold what an overlay says of it above what it holds. */

@@ -252,8 +252,8 @@ export class ShardSummary {
     this.#digest = undefined
   }
 
-  /** Follows a change. */
-  apply(change: Change): void {
+  /** Follows a change. `hashes`: at most some thousand cells wait to be hashed afterwards. */
+  apply(change: Change, hashes = true): void {
     const { advanced, born, died } = change
     for (const { incarnation, from, to } of advanced) {
       assert((this.#clocks.get(incarnation) ?? 0) === from, 'a change begins at the known clock')
@@ -264,7 +264,7 @@ export class ShardSummary {
     this.#digest = undefined
     this.#unhashed.push(change)
     this.#unhashedCells += born.length + died.length
-    if (this.#unhashedCells > unhashedMax) this.hash()
+    if (hashes && this.#unhashedCells > unhashedMax) this.hash(unhashedMax)
   }
 
   #count({ incarnation, content }: LiveCell, sign: 1 | -1): void {
@@ -279,16 +279,24 @@ export class ShardSummary {
     return sums
   }
 
-  /** Brings the digest sums up to date. Cost: two hashes a cell that came or went since. */
-  hash(): void {
-    const changes = this.#unhashed
-    if (changes.length === 0) return
-    this.#unhashed = []
-    this.#unhashedCells = 0
-    for (const { born, died } of changes) {
+  /**
+   * Brings the digest sums up to date, or nearer to that. Cost: two hashes a cell that came or went since.
+   *
+   * @param cellsMax about so many cells; default all
+   * @returns true where some are left
+   */
+  hash(cellsMax = Number.POSITIVE_INFINITY): boolean {
+    let hashed = 0
+    let at = 0
+    for (; at < this.#unhashed.length && hashed < cellsMax; at++) {
+      const { born, died } = this.#unhashed[at] as Change
       this.#hashAll(born, 1n)
       this.#hashAll(died, -1n)
+      hashed += born.length + died.length
     }
+    this.#unhashed = this.#unhashed.slice(at)
+    this.#unhashedCells -= hashed
+    return this.#unhashedCells > 0
   }
 
   #hashAll(cells: readonly LiveCell[], sign: bigint): void {

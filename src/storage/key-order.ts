@@ -2,6 +2,7 @@
  * The order of keys that are only ever added, each by its number: sorted when somebody asks, a few at a time.
  *
  * Many old ones and few recent ones, merged when those become an eighth. So a key is moved about eight times in all, however often ranges and additions alternate.
+ * Where many are not sorted yet, as after an opening, a few small ranges are found by looking at each: sorting takes fifty times as long.
  */
 
 /** How the keys of an order are found. */
@@ -16,12 +17,17 @@ export interface NumberedKeys {
 const recentMin = 2_048
 /** Sorting so many takes a few milliseconds. */
 const pieceLength = 8_000
+/** So often all keys that are not sorted are looked at; then it pays to sort them. */
+const passesMax = 32
+/** A range that holds this part of them is worth the sorting. */
+const passedShareMax = 1 / 16
 
 export class KeyOrder {
   readonly #keys: NumberedKeys
   #old = new Uint32Array(0)
   #recent = new Uint32Array(0)
   #taken = 0
+  #passes = 0
 
   constructor(keys: NumberedKeys) {
     this.#keys = keys
@@ -29,15 +35,34 @@ export class KeyOrder {
 
   /** Keys with `start <= key < end`, ascending. */
   *range(start: Uint8Array, end: Uint8Array): Iterable<number> {
-    while (this.sortPiece());
-    const [old, recent] = [this.#old, this.#recent]
-    let [i, j] = [this.#firstAtLeast(old, start), this.#firstAtLeast(recent, start)]
-    const [endOfOld, endOfRecent] = [this.#firstAtLeast(old, end), this.#firstAtLeast(recent, end)]
-    while (i < endOfOld || j < endOfRecent) {
-      const isOld =
-        j >= endOfRecent || (i < endOfOld && this.#keys.compare(old[i] as number, recent[j] as number) < 0)
-      yield (isOld ? old[i++] : recent[j++]) as number
+    const unsorted = this.#unsortedIn(start, end)
+    const within = (order: Uint32Array): Uint32Array =>
+      order.subarray(this.#firstAtLeast(order, start), this.#firstAtLeast(order, end))
+    const recent = unsorted.length === 0 ? within(this.#recent) : this.#merge(within(this.#recent), unsorted)
+    yield* this.#merged(within(this.#old), recent)
+  }
+
+  *#merged(a: Uint32Array, b: Uint32Array): Iterable<number> {
+    let [i, j] = [0, 0]
+    while (i < a.length || j < b.length) {
+      const isLeft = j >= b.length || (i < a.length && this.#keys.compare(a[i] as number, b[j] as number) < 0)
+      yield (isLeft ? a[i++] : b[j++]) as number
     }
+  }
+
+  /** Sorts what is not, or finds what of it lies in a range, ascending. */
+  #unsortedIn(start: Uint8Array, end: Uint8Array): Uint32Array {
+    const unsorted = this.#keys.count() - this.#taken
+    if (unsorted > pieceLength && this.#passes < passesMax) {
+      this.#passes++
+      const found: number[] = []
+      for (let key = this.#taken; key < this.#keys.count(); key++)
+        if (!this.#keys.isBelow(key, start) && this.#keys.isBelow(key, end)) found.push(key)
+      if (found.length < unsorted * passedShareMax)
+        return Uint32Array.from(found).sort((a, b) => this.#keys.compare(a, b))
+    }
+    while (this.sortPiece());
+    return new Uint32Array(0)
   }
 
   /** All keys, ascending. Callers do not change it. */
@@ -52,6 +77,7 @@ export class KeyOrder {
   sortPiece(): boolean {
     const end = Math.min(this.#keys.count(), this.#taken + pieceLength)
     if (end === this.#taken) return false
+    this.#passes = 0
     const piece = Uint32Array.from({ length: end - this.#taken }, (_, i) => this.#taken + i)
     piece.sort((a, b) => this.#keys.compare(a, b))
     this.#taken = end

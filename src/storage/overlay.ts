@@ -8,7 +8,7 @@
  * What an overlay says of a key stands above what older overlays and the index say: its own cells are added, and theirs count unless this
  * overlay `hides` them. A key is *complete* where nothing that lies below it counts any more: then nobody looks there.
  */
-import { compareBytes, hashBytes } from '../base/bytes.ts'
+import { hashBytes } from '../base/bytes.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import type { Change, LiveCell } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
@@ -135,7 +135,7 @@ export class Overlay {
   readonly #order = new KeyOrder({
     count: () => this.#keyCount,
     compare: (a, b) => this.#compareKeys(a, b),
-    isBelow: (key, bound) => compareBytes(this.#keyBytes(key), bound) < 0,
+    isBelow: (key, bound) => this.#isBelow(key, bound),
   })
 
   get isEmpty(): boolean {
@@ -294,6 +294,18 @@ export class Overlay {
     const start = this.#keyStart[key] as number
     const page = this.#keys.page(this.#keyPage[key] as number)
     return page.subarray(start, start + (this.#keyLength[key] as number))
+  }
+
+  #isBelow(key: number, bound: Uint8Array): boolean {
+    const page = this.#keys.page(this.#keyPage[key] as number)
+    const start = this.#keyStart[key] as number
+    const keyLength = this.#keyLength[key] as number
+    const length = Math.min(keyLength, bound.length)
+    for (let i = 0; i < length; i++) {
+      const difference = (page[start + i] as number) - (bound[i] as number)
+      if (difference !== 0) return difference < 0
+    }
+    return keyLength < bound.length
   }
 
   #compareKeys(a: number, b: number): number {

@@ -10,6 +10,7 @@ import {
   encodeChange,
   encodeDiff,
   encodeState,
+  joinAllChanges,
   joinChanges,
   rootDigest,
   ShardDocument,
@@ -222,7 +223,9 @@ describe('joined changes', () => {
   function expectJoined(changes: readonly Change[]): Change {
     const committed = documentOf(base)
     for (const each of changes) committed.commit(each)
-    const joined = changes.reduce(joinChanges)
+    const joined = changes.reduce((one, next) => joinChanges(one, next))
+    const [firstChange, ...others] = changes
+    if (firstChange !== undefined) expect(joinAllChanges([firstChange, ...others])).toEqual(joined)
     const atOnce = documentOf(base)
     atOnce.commit(joined)
     for (const document of [atOnce, documentOf(base, encodeChange(joined))]) {

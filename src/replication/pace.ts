@@ -6,10 +6,10 @@
  */
 
 /** Changes a millisecond that go at once, lastingly. */
-const changesPerMs = 8
+const changesPerMs = 6
 /** Changes that go at once after a rest, and how many more than that a burst can run into debt. */
 const creditMax = 16
-const debtMax = 64
+const debtMax = 16
 /** How long a change waits for others, milliseconds. */
 export const gatherMs = 1
 

@@ -220,12 +220,11 @@ describe('joined changes', () => {
     expect(() => joinChanges(one, elsewhere)).toThrow('different shards')
   })
 
-  function expectJoined(changes: readonly Change[]): Change {
+  function expectJoined(changes: readonly [Change, ...Change[]]): Change {
     const committed = documentOf(base)
     for (const each of changes) committed.commit(each)
     const joined = changes.reduce((one, next) => joinChanges(one, next))
-    const [firstChange, ...others] = changes
-    if (firstChange !== undefined) expect(joinAllChanges([firstChange, ...others])).toEqual(joined)
+    expect(joinAllChanges(changes)).toEqual(joined)
     const atOnce = documentOf(base)
     atOnce.commit(joined)
     for (const document of [atOnce, documentOf(base, encodeChange(joined))]) {

@@ -5,7 +5,7 @@
  */
 import { toMapKey } from './base/bytes.ts'
 import type { Random } from './base/random.ts'
-import type { Time } from './base/time.ts'
+import type { Time, Timer } from './base/time.ts'
 import { ContextStoreError } from './errors.ts'
 import { CoveredUnits } from './covered-units.ts'
 import { cellKind, decodeCell, eventsFrom, indexKey } from './model/cell.ts'
@@ -15,7 +15,7 @@ import { prefixEnd } from './model/key.ts'
 import {
   encodeChange,
   encodeDiff,
-  joinChanges,
+  joinAllChanges,
   planUpdate,
   rootDigest,
   type Change,
@@ -42,6 +42,8 @@ export interface CommitNotice {
 const noticesMax = 10_000
 
 type ChangeListener = (updates: readonly ShardUpdate[]) => void
+/** Tells at the end of the turn. */
+const atOnce = (): number => 0
 
 export class Environment implements Replica {
   readonly storage: Storage
@@ -51,7 +53,7 @@ export class Environment implements Replica {
   readonly clock = new StampClock()
   readonly time: Time
   readonly random: Random
-  readonly #listeners = new Set<ChangeListener>()
+  readonly #listeners = new Map<ChangeListener, () => number>()
   readonly #committed = new Set<(changes: readonly Change[]) => void>()
   readonly #watchers = new Set<(notice: CommitNotice) => void>()
   readonly #learners = new Set<(changes: readonly Change[]) => void>()
@@ -59,7 +61,8 @@ export class Environment implements Replica {
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
   #sequence = 0
-  readonly #outgoing = new Map<string, Map<ShardName, Change>>()
+  readonly #outgoing = new Map<string, Map<ShardName, [Change, ...Change[]]>>()
+  #telling: Timer | undefined
 
   constructor(storage: Storage, time: Time, random: Random) {
     this.storage = storage
@@ -124,17 +127,20 @@ export class Environment implements Replica {
     return encodeDiff(this.storage.view(shard), since)
   }
 
-  /** Commits changes of this environment's own writers, and tells peers at the end of the turn. */
+  /** Commits changes of this environment's own writers, and tells peers at the end of the turn, or a moment later when there are many. */
   commitOwn(changes: readonly Change[]): void {
     this.#commit(changes)
     if (this.#listeners.size === 0) return
-    if (this.#outgoing.size === 0) queueMicrotask(() => this.#tell())
+    let waitMs = Infinity
+    for (const pace of this.#listeners.values()) waitMs = Math.min(waitMs, pace())
+    if (this.#outgoing.size === 0) this.#tellIn(waitMs)
     for (const change of changes) {
       const { worker } = addressOf(change.shard)
       let ofWorker = this.#outgoing.get(worker)
       if (ofWorker === undefined) this.#outgoing.set(worker, (ofWorker = new Map()))
       const before = ofWorker.get(change.shard)
-      ofWorker.set(change.shard, before === undefined ? change : joinChanges(before, change))
+      if (before === undefined) ofWorker.set(change.shard, [change])
+      else before.push(change)
     }
   }
 
@@ -161,8 +167,8 @@ export class Environment implements Replica {
     return []
   }
 
-  onChange(listener: ChangeListener): () => void {
-    this.#listeners.add(listener)
+  onChange(listener: ChangeListener, pace = atOnce): () => void {
+    this.#listeners.set(listener, pace)
     return () => this.#listeners.delete(listener)
   }
 
@@ -258,15 +264,23 @@ export class Environment implements Replica {
     }
   }
 
-  #tell(): void {
+  #tellIn(waitMs: number): void {
+    if (waitMs === 0) queueMicrotask(() => this.tell())
+    else this.#telling = this.time.after(waitMs, () => this.tell(), { keepAlive: true })
+  }
+
+  tell(): void {
+    this.#telling?.cancel()
+    this.#telling = undefined
+    if (this.#outgoing.size === 0) return
     const outgoing = [...this.#outgoing.values()]
     this.#outgoing.clear()
     for (const ofWorker of outgoing) {
-      const updates = [...ofWorker.values()].map((change) => ({
-        shard: change.shard,
-        update: encodeChange(change),
+      const updates = [...ofWorker].map(([shard, changes]) => ({
+        shard,
+        update: encodeChange(joinAllChanges(changes)),
       }))
-      for (const listener of this.#listeners) listener(updates)
+      for (const listener of this.#listeners.keys()) listener(updates)
     }
   }
 }

@@ -91,6 +91,7 @@ export class PeerLink implements LinkEvents {
   }
 
   tick(): void {
+    this.#options.replica.tell()
     this.#run((moment) => this.#session.tick(moment))
   }
 
@@ -117,6 +118,8 @@ export class PeerLink implements LinkEvents {
 
   onFrame(frame: Uint8Array): void {
     this.#bytesReceived += frame.length
+    // An answer must not hold a part of a batch whose rest is still to be told.
+    this.#options.replica.tell()
     this.#run((moment) => this.#session.receive(frame, moment))
   }
 

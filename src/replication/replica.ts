@@ -40,8 +40,12 @@ export interface Replica extends ReplicaView {
    */
   apply(updates: readonly ShardUpdate[]): readonly ShardName[]
   /**
-   * Tells of own changes, not of those learnt from peers: coalesced per turn, one call per worker.
-   * Returns what ends the telling.
+   * Tells of own changes, not of those learnt from peers: joined, one call per worker. Returns what ends the telling.
+   *
+   * @param pace asked at every change how long it may wait to be joined with later ones, milliseconds; 0 = to the end of its turn,
+   * which is also what holds without one. It must not throw.
    */
-  onChange(listener: (updates: readonly ShardUpdate[]) => void): () => void
+  onChange(listener: (updates: readonly ShardUpdate[]) => void, pace?: () => number): () => void
+  /** Tells now what waits to be told, so that no diff that is made next holds a part of it. */
+  tell(): void
 }

@@ -17,6 +17,7 @@ import { ContextStoreError } from '../errors.ts'
 import { type Close, closes } from './closing.ts'
 import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
+import { Pace } from './pace.ts'
 import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
 import { type Rendezvous, announceIntervalMs } from './rendezvous.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
@@ -140,7 +141,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       this.#listener = await transport.listen(listen, (link) => this.#accept(link, 'listener'))
     }
     this.#plan.give(peers ?? [], this.#nowMs())
-    this.#stopListening = replica.onChange((updates) => this.#guarded(() => this.#push(updates)))
+    const pace = new Pace(this.#nowMs())
+    this.#stopListening = replica.onChange(
+      (updates) => this.#guarded(() => this.#push(updates)),
+      () => pace.next(this.#nowMs()),
+    )
     this.#tick()
   }
 
@@ -190,6 +195,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
 
   async #close(): Promise<void> {
     this.#timer?.cancel()
+    this.#guarded(() => this.#options.replica.tell())
     this.#guarded(this.#stopListening)
     for (const round of this.#rounds.values()) round.end()
     const links = [...this.#links]

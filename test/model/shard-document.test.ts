@@ -10,6 +10,7 @@ import {
   encodeChange,
   encodeDiff,
   encodeState,
+  joinAllChanges,
   joinChanges,
   rootDigest,
   ShardDocument,
@@ -219,10 +220,11 @@ describe('joined changes', () => {
     expect(() => joinChanges(one, elsewhere)).toThrow('different shards')
   })
 
-  function expectJoined(changes: readonly Change[]): Change {
+  function expectJoined(changes: readonly [Change, ...Change[]]): Change {
     const committed = documentOf(base)
     for (const each of changes) committed.commit(each)
-    const joined = changes.reduce(joinChanges)
+    const joined = changes.reduce((one, next) => joinChanges(one, next))
+    expect(joinAllChanges(changes)).toEqual(joined)
     const atOnce = documentOf(base)
     atOnce.commit(joined)
     for (const document of [atOnce, documentOf(base, encodeChange(joined))]) {

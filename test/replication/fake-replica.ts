@@ -82,6 +82,9 @@ export class FakeReplica implements Replica {
     return () => this.#listeners.delete(listener)
   }
 
+  /** Everything was told as it was written. */
+  tell(): void {}
+
   /** Changes what a cell holds behind the back of its clocks. */
   corrupt(name: string): void {
     const shard = parseShardName(name)

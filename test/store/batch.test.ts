@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Key } from '../../src/model/key.ts'
 import { byElement } from '../../src/model/shard.ts'
 import { openMemoryStore } from '../../src/open-store.ts'
+import type { ShardUpdate } from '../../src/replication/replica.ts'
 import { copy, environmentOf, openAlone } from '../support/meet.ts'
 import { contentsOf } from './contents.ts'
 import { reopening } from './reopening.ts'
@@ -132,6 +133,43 @@ describe('a batch', () => {
     expect(step?.shards).toHaveLength(3)
     expect(more).toEqual([])
     expect(messages).toEqual([3])
+  })
+
+  test('that may wait for others is told with them as one message, whole, at the latest when it is asked for', async () => {
+    const [store, reader] = [openAlone('w', { shardBy: byElement(0) }), openAlone('r')]
+    const environment = environmentOf(store)
+    const messages: (readonly ShardUpdate[])[] = []
+    environment.onChange(
+      (updates) => messages.push(updates),
+      () => 60_000,
+    )
+    for (let i = 0; i < 3; i++) {
+      await store.batch((transaction) => {
+        for (const name of ['a', 'b']) transaction.set([name], i)
+      })
+    }
+    expect(messages).toEqual([])
+    environment.tell()
+    environment.tell()
+    expect(messages.map((updates) => updates.length)).toEqual([2])
+    for (const updates of messages) expect(environmentOf(reader).apply(updates)).toEqual([])
+    expect(environmentOf(reader).rootDigest()).toBe(environment.rootDigest())
+    expect(reader.get(['a'])).toBe(2)
+  })
+
+  test('waits for nobody where one of those who are told does not wait', async () => {
+    const store = openAlone('w')
+    const environment = environmentOf(store)
+    let told = 0
+    environment.onChange(
+      () => told++,
+      () => 60_000,
+    )
+    environment.onChange(() => told++)
+    store.set(key, 1)
+    expect(told).toBe(0)
+    await Promise.resolve()
+    expect(told).toBe(2)
   })
 
   test('within which the store is written to directly supersedes that as well', async () => {

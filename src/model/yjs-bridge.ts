@@ -2,7 +2,7 @@
  * Yjs documents in this process, bound to shards: the only file that knows `yjs`, and loads it when it is first asked for. It is the copy of the program that
  * embeds us, because two copies in one process do not recognise each other's types.
  */
-import type { Doc } from 'yjs'
+import type * as Yjs from 'yjs'
 import { ContextStoreError } from '../errors.ts'
 import { encodeClocks, noClocks } from './clocks.ts'
 import type { ShardName } from './shard.ts'
@@ -19,15 +19,19 @@ export interface BindOptions {
  * A document that holds a shard and follows it, and whose changes the shard takes. Resolves when it holds what the shard does. `destroy()` of the document lets go of it. Throws
  * `PACKAGE_MISSING` without `yjs`. Cost: the document in memory, all live cells.
  */
-export async function bindDocument(shard: ShardName, port: StockPort, options: BindOptions): Promise<Doc> {
+export async function bindDocument(
+  shard: ShardName,
+  port: StockPort,
+  options: BindOptions,
+): Promise<Yjs.Doc> {
   const yjs = await loadYjs()
   const doc = new yjs.Doc({ guid: shard })
   let isCut = false
-  let loaded = (): void => {}
+  let loaded: (() => void) | undefined
   const isLoaded = new Promise<void>((resolve) => (loaded = resolve))
   const following = port.follow(shard, (update, kind) => {
     yjs.applyUpdate(doc, update, port)
-    if (kind === 'answer') loaded()
+    if (kind === 'answer') loaded?.()
     // What it holds, and was not taken, may fit now.
     else if (isCut) takeWhole()
   })
@@ -53,7 +57,7 @@ export async function bindDocument(shard: ShardName, port: StockPort, options: B
   return doc
 }
 
-async function loadYjs(): Promise<typeof import('yjs')> {
+async function loadYjs(): Promise<typeof Yjs> {
   try {
     return await import('yjs')
   } catch (cause) {

@@ -49,7 +49,7 @@ export async function connectClient(
   const provider = new Provider(`${address}/yjs`, shard, doc, options)
   const closes: { code: number; reason: string }[] = []
   provider.on('connection-close', (event) => {
-    if (event !== null) closes.push({ code: event.code, reason: String(event.reason) })
+    if (event !== null) closes.push({ code: event.code, reason: event.reason })
   })
   return { doc, provider, cells: doc.getArray<Uint8Array>('cells'), closes }
 }

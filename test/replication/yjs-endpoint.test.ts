@@ -294,6 +294,7 @@ describe('awareness', () => {
     await eventually(() => JSON.stringify(seen()) === '{"name":"a"}')
     a.provider.destroy()
     await eventually(() => seen() === undefined)
+    expect(b.closes).toEqual([])
   })
 
   test('a state that is too long closes its client; states beyond the limit are left out', async () => {

@@ -144,6 +144,15 @@ export class Environment implements Replica {
     }
   }
 
+  /** Commits what a stock client wrote through an endpoint here: peers are told of it as of an own change. */
+  commitStock(change: Change): void {
+    this.#observeStamps([change])
+    // Of one client's clocks, some may have come in from a peer since: what waits is not to be joined with what came after them.
+    this.#tell()
+    this.commitOwn([change])
+    for (const learner of this.#learners) learner([change])
+  }
+
   /** Applies what came from elsewhere, all or nothing. Returns the shards with a gap, none = applied. Throws `UPDATE_REFUSED`. */
   apply(updates: readonly ShardUpdate[]): readonly ShardName[] {
     const seen = new Set(updates.map(({ shard }) => shard))

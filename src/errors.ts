@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'SNAPSHOT_DAMAGED'
   | 'OUTPUT_EXISTS'
   | 'TIMEOUT'
+  | 'PACKAGE_MISSING'
 
 /** The one error that this package throws or rejects with on purpose. */
 export class ContextStoreError extends Error {

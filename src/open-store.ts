@@ -7,6 +7,7 @@ import { completeOptions, type CompleteOptions, type NetworkOptions, type StoreO
 import { directoryRendezvous } from './replication/directory-rendezvous.ts'
 import { startReplicator, type Replicator } from './replication/replicator.ts'
 import { websocketTransport } from './replication/websocket-transport.ts'
+import { YjsEndpoint } from './replication/yjs-endpoint.ts'
 import type { Value } from './model/value.ts'
 import { readSnapshot } from './snapshot/reader.ts'
 import type { SkippedFile } from './snapshot/restore.ts'
@@ -16,6 +17,7 @@ import { MemoryStorage } from './storage/memory-storage.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import type { Storage } from './storage/storage.ts'
 import { forgetVoid, Store, writerOf, type Shared } from './store.ts'
+import { StockClients } from './stock-clients.ts'
 import { Draft } from './writer.ts'
 
 /**
@@ -37,8 +39,7 @@ async function openShared(complete: CompleteOptions, memory?: Storage): Promise<
   try {
     const reopen = () => openShared(complete, complete.dir === undefined ? storage : undefined)
     const shared = sharedOver(storage, complete, { quarantine, reopen })
-    if (complete.network !== undefined)
-      shared.replicator = await connect(shared.environment, complete, complete.network)
+    if (complete.network !== undefined) shared.replicator = await connect(shared, complete, complete.network)
     if (quarantine !== undefined) shared.life.tell('cairn.quarantined', { ...quarantine })
     answers.tell(storage)
     return shared
@@ -107,6 +108,12 @@ export function sharedOver(
   const shared: Shared = {
     options,
     environment,
+    clients: new StockClients({
+      environment,
+      writerOf: (worker) => writerOf(shared, worker),
+      time: options.time,
+      log: options.log,
+    }),
     writers: new Map(),
     watchers: new Set(),
     life: new Life(environment, options, (type, data) => appendEvent(shared, type, data)),
@@ -134,16 +141,17 @@ function appendEvent(shared: Shared, type: string, data: Value): void {
 }
 
 function connect(
-  environment: Environment,
+  { environment, clients: port }: Shared,
   options: CompleteOptions,
   network: NetworkOptions,
 ): Promise<Replicator> {
   const { job, restartCount: restart, time, random, log } = options
-  const { join, peers, listen, advertise, secret } = network
+  const { join, peers, listen, advertise, secret, yjsOrigins: origins } = network
   const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random })
+  const doors = origins === undefined ? [] : [new YjsEndpoint({ port, secret, job, origins, log })]
   return startReplicator({
     replica: environment,
-    transport: websocketTransport(time),
+    transport: websocketTransport(time, doors),
     ...(rendezvous ? { rendezvous } : {}),
     ...(advertise ? { advertise } : {}),
     peers,

@@ -44,6 +44,12 @@ export interface StoreOptions {
   readonly secretFile?: string
 
   /**
+   * Lets stock Yjs clients in, at `/yjs/<shard>` of every address of this store: with a token of `clientToken`, and from pages only where their origin,
+   * e.g. `https://viewer.example`, is named. Links of clients are not sealed: listen on loopback, or behind a proxy with TLS. @default nobody
+   */
+  readonly yjs?: { readonly origins?: readonly string[] }
+
+  /**
    * Where `checkpoint` and `restore` keep snapshots: a directory on the shared file system. A snapshot includes the shards of the
    * workers that wrote in this environment; with `include: 'all'` also what was learnt from peers, so that it survives their loss:
    * in a job of N stores N times the bytes. @default include 'own'
@@ -94,6 +100,8 @@ export interface NetworkOptions {
   readonly listen: { readonly host: string; readonly port: number } | { readonly path: string }
   readonly advertise: readonly string[] | undefined
   readonly secret: Uint8Array
+  /** Origins of pages that may connect as stock Yjs clients; `undefined` where no client may. */
+  readonly yjsOrigins: readonly string[] | undefined
 }
 
 export const coalesceMsDefault = 100
@@ -149,15 +157,27 @@ function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['check
 }
 
 function networkOptions(options: StoreOptions): NetworkOptions | undefined {
-  const { join, peers, listen, advertise } = options
-  if (join === undefined && peers === undefined && listen === undefined) return undefined
+  const { join, peers, listen, advertise, yjs } = options
+  if (join === undefined && peers === undefined && listen === undefined) {
+    if (yjs === undefined) return undefined
+    throw invalid('yjs lets clients in, but the store listens nowhere', 'Give `listen`, and a secret.')
+  }
   return {
     join: checkText('join', join),
     peers: peers ?? [],
     listen: listen ?? { host: firstAddress(), port: 0 },
     advertise,
     secret: readSecret(options),
+    yjsOrigins: yjs === undefined ? undefined : checkOrigins(yjs.origins ?? []),
   }
+}
+
+function checkOrigins(origins: readonly string[]): readonly string[] {
+  if (Array.isArray(origins) && origins.every((origin) => typeof origin === 'string')) return [...origins]
+  throw invalid(
+    `yjs.origins is ${JSON.stringify(origins)}`,
+    'Give a list such as ["https://viewer.example"].',
+  )
 }
 
 function readSecret({ secret, secretFile }: StoreOptions): Uint8Array {

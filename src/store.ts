@@ -14,7 +14,8 @@ import { Journal } from './journal.ts'
 import type { Life } from './life.ts'
 import type { Clocks } from './model/clocks.ts'
 import type { Key, KeyElement } from './model/key.ts'
-import { checkWorkerName } from './model/shard.ts'
+import { addressOf, checkWorkerName, parseShardName } from './model/shard.ts'
+import { bindDocument } from './model/yjs-bridge.ts'
 import type { Value } from './model/value.ts'
 import type { CompleteOptions } from './options.ts'
 import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
@@ -24,7 +25,9 @@ import { RollUp, type RollUpOptions } from './roll-up.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
+import { makeClientToken } from './replication/client-token.ts'
 import { scopeOf, Statistic } from './statistic.ts'
+import type { StockClients } from './stock-clients.ts'
 import type { StorageStatistics } from './storage/storage.ts'
 import { softwareVersion } from './version.ts'
 import { decodeVersion } from './seen-version.ts'
@@ -85,6 +88,7 @@ export interface RestoreReport {
 export interface Shared {
   readonly options: CompleteOptions
   readonly environment: Environment
+  readonly clients: StockClients
   readonly writers: Map<string, Writer>
   readonly watchers: Set<Watcher>
   readonly life: Life
@@ -317,6 +321,46 @@ export class Store implements ContextStore {
     return () => this.#shared.environment.hasSeen(seen)
   }
 
+  // --- Yjs
+
+  /**
+   * A live Yjs document of a shard, such as `context/rank-17/all`, bound both ways, for any Yjs provider or user interface: what the store takes in shows in it once durable,
+   * and what is written into its array `cells` is in the store at once. `destroy()` of the document lets go of it. Needs the package `yjs`. Cost: all live cells of the shard in
+   * memory, as Yjs keeps them. Rejects with `NAME_INVALID`, `PACKAGE_MISSING`.
+   *
+   * @param options.write whether the document may write; it may into shards of this worker by default
+   * @param options.onDetached told when the document wrote what no shard may hold, or where it may not: nothing of that was taken, and it follows no more
+   */
+  document(
+    shard: string,
+    options: { readonly write?: boolean; readonly onDetached?: (error: unknown) => void } = {},
+  ): ReturnType<typeof bindDocument> {
+    this.#checkOpen()
+    const name = parseShardName(shard)
+    const { clients, options: complete } = this.#shared
+    const mayWrite = options.write ?? addressOf(name).worker === this.worker
+    const onDetached = (error: unknown): void => {
+      complete.log.warn('a document is detached', { shard, error: String(error) })
+      options.onDetached?.(error)
+    }
+    return bindDocument(name, clients, { mayWrite, onDetached })
+  }
+
+  /**
+   * A token for a stock Yjs client of this job (option `yjs`): it reads every shard and, with `write`, writes those of `worker`. Holds as long as the
+   * job's secret does. Throws `NAME_INVALID`, and `OPTION_INVALID` in a store without a secret.
+   */
+  clientToken(worker: string, options: { readonly write?: boolean } = {}): string {
+    const { job, network } = this.#shared.options
+    const rights = options.write === true ? 'write' : 'read'
+    if (network !== undefined) return makeClientToken(network.secret, job, { worker, rights })
+    throw new ContextStoreError(
+      'OPTION_INVALID',
+      'This store has no secret to make a token from.',
+      'Open it with `listen`, `secret` and `yjs`.',
+    )
+  }
+
   // --- Durability, peers, checkpoints
 
   /**
@@ -474,7 +518,7 @@ export class Store implements ContextStore {
   }
 
   async #close(leaveScopes: (writer: Writer, draft: Draft) => void): Promise<void> {
-    const { environment, writers, watchers, settleTimer, replicator } = this.#shared
+    const { environment, clients, writers, watchers, settleTimer, replicator } = this.#shared
     settleTimer?.cancel()
     try {
       for (const writer of writers.values()) {
@@ -487,6 +531,7 @@ export class Store implements ContextStore {
     } finally {
       for (const watcher of watchers) watcher.end()
       await this.#shared.checkpointing
+      clients.close()
       await replicator?.close()
       await environment.storage.close()
     }

@@ -463,6 +463,17 @@ export class Writer {
     this.#settlements++
   }
 
+  /** True once this opening wrote into the shard. */
+  hasWritten(shard: ShardName): boolean {
+    return this.#incarnations.has(shard)
+  }
+
+  /** A change that only consumes a dot of this writer: for what a stock client deletes without consuming one. Throws `OPENING_VOID`. */
+  dot(shard: ShardName): Change {
+    this.checkNotVoid()
+    return this.#change(shard, [], [])
+  }
+
   #liveAt({ place, seen }: DraftEntry): readonly PlacedCell[] {
     if (place === undefined) return []
     if (seen?.sequence === this.#environment.sequence) return seen.cells

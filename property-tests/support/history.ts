@@ -287,7 +287,7 @@ class History {
    */
   #answerClient(endpoint: Replica, client: StockClient): boolean {
     const before = client.state
-    client.receive(endpoint.difference(client.clocks) ?? endpoint.state)
+    client.receive(endpoint.answer(client.clocks))
     const live = new Set(endpoint.cells.map(dotName))
     const isDeadHere = (cell: StockCell): boolean =>
       cell.clock < (endpoint.clocks.get(cell.incarnation) ?? 0) && !live.has(dotName(cell))

@@ -4,6 +4,7 @@
  */
 import { indexKeyOf } from '../../src/model/cell.ts'
 import {
+  encodeAnswer,
   encodeChange,
   encodeDiff,
   encodeState,
@@ -16,7 +17,8 @@ import {
   type ShardView,
 } from '../../src/model/shard-document.ts'
 import { parseShardName } from '../../src/model/shard.ts'
-import { decodeUpdate, encodeUpdate, type Section, type Update } from '../../src/model/update.ts'
+import { planStockUpdate, type StockUpdate } from '../../src/model/stock-client.ts'
+import type { Update } from '../../src/model/update.ts'
 
 export const shard = parseShardName('context/rank-17/all')
 
@@ -43,52 +45,18 @@ function liveCell(incarnation: number, clock: number, content: Uint8Array): Live
   return { incarnation, clock, content, indexKey: indexKeyOf(content, { incarnation, clock }) }
 }
 
-/**
- * The endpoint's rule: what an update of a stock client is as a change.
- *
- * - Where it kills a live cell or brings one already dead, it gets a dead dot of the endpoint's own incarnation, since the
- *   client consumed no clock for that.
- * - It brings no cells of incarnations of ours. A client may have had them from elsewhere, and what died with them may still be
- *   pending there or at a client before it: then they come without their deletions. They reach us from replicas.
- * - Of a client's whole difference the rest is taken as far as it goes without a hole: no deletion belongs to a clock of a stock
- *   client. Deletions of what is unknown here wait for the next whole difference. An update event with any of this is a gap.
- */
-export function planStockUpdate(
+/** The endpoint's rule, and the dead dot that it gives to what deletes. */
+export function planFromStock(
   view: ShardView,
   incarnation: number,
-  update: Uint8Array,
+  update: StockUpdate,
   isOurs: (incarnation: number) => boolean,
-  isWhole: boolean,
 ): Plan {
-  const decoded = decodeUpdate(update)
-  const known = (of: number): number => view.clocks.get(of) ?? 0
-  const sections = new Map<number, Section>()
-  let isCut = false
-  for (const section of decoded.sections.toSorted((a, b) => a.from - b.from)) {
-    const from = Math.max(section.from, known(section.incarnation))
-    if (section.to <= known(section.incarnation)) continue
-    const isNext = from === known(section.incarnation) && !isOurs(section.incarnation)
-    if (!isNext) isCut = true
-    else
-      sections.set(section.incarnation, {
-        ...section,
-        from,
-        cells: section.cells.filter(({ clock }) => clock >= from),
-      })
-  }
-  const dead = decoded.dead.map((range) => {
-    const reach = sections.get(range.incarnation)?.to ?? known(range.incarnation)
-    if (range.to > reach) isCut = true
-    return { ...range, to: Math.min(range.to, reach) }
-  })
-  if (isCut && !isWhole) return { kind: 'gap' }
-  const plan = planUpdate(shard, view, encodeUpdate([...sections.values()], dead))
-  if (plan.kind !== 'change') return plan
-  const { advanced, born, died } = plan.change
-  const bornDead = advanced.reduce((sum, { from, to }) => sum + to - from, 0) - born.length
-  if (died.length === 0 && bornDead === 0) return plan
-  const dot = { incarnation, from: known(incarnation), to: known(incarnation) + 1 }
-  return { kind: 'change', change: { ...plan.change, advanced: [...advanced, dot] } }
+  const plan = planStockUpdate(shard, view, update, isOurs)
+  if (plan.kind !== 'change' || !plan.needsDot) return plan
+  const from = view.clocks.get(incarnation) ?? 0
+  const advanced = [...plan.change.advanced, { incarnation, from, to: from + 1 }]
+  return { kind: 'change', change: { ...plan.change, advanced } }
 }
 
 /** Changes of the replica's own making that were not sent yet, as one. */
@@ -133,7 +101,7 @@ export class Replica {
   }
 
   receiveFromStock(update: Uint8Array, isOurs: (incarnation: number) => boolean, isWhole: boolean): Plan {
-    const plan = planStockUpdate(this.document, this.incarnation, update, isOurs, isWhole)
+    const plan = planFromStock(this.document, this.incarnation, { update, isWhole }, isOurs)
     if (plan.kind === 'change') this.#commitOwn(plan.change)
     return plan
   }
@@ -148,6 +116,11 @@ export class Replica {
   /** What the holder of these clocks lacks. */
   difference(since: ReadonlyMap<number, number>): Update | undefined {
     return encodeDiff(this.document, since)
+  }
+
+  /** What a stock client of these clocks is told. */
+  answer(since: ReadonlyMap<number, number>): Update {
+    return encodeAnswer(this.document, since)
   }
 
   /** Goes back to an older state, under a fresh incarnation. */

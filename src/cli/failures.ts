@@ -44,6 +44,7 @@ export const exitCodeByFailure: Readonly<Record<FailureCode, ExitCode>> = {
   DIRECTORY_NETWORK: exitCode.usage,
   SECRET_WRONG: exitCode.usage,
   SECRET_MISSING: exitCode.usage,
+  PACKAGE_MISSING: exitCode.usage,
 
   NOT_FOUND: exitCode.notFound,
   SNAPSHOT_MISSING: exitCode.notFound,

@@ -174,6 +174,20 @@ export function joinChanges(first: Change, second: Change): Change {
  * passed on: it tells deletions without the clocks that they belong to. Cost: O(live cells).
  */
 export function encodeDiff(view: ShardView, since: Clocks): Update | undefined {
+  const { sections, dead } = differenceOf(view, since)
+  return sections.length === 0 ? undefined : encodeUpdate(sections, dead)
+}
+
+/** As `encodeDiff`, for a stock client: it is told every deletion, also where its clocks lack nothing, because it may hold cells whose deletion it missed. */
+export function encodeAnswer(view: ShardView, since: Clocks): Update {
+  const { sections, dead } = differenceOf(view, since)
+  return encodeUpdate(sections, dead)
+}
+
+function differenceOf(
+  view: ShardView,
+  since: Clocks,
+): { readonly sections: readonly Section[]; readonly dead: readonly DotRange[] } {
   const sections: Section[] = []
   const dead: DotRange[] = []
   for (const [incarnation, to] of view.clocks) {
@@ -186,7 +200,7 @@ export function encodeDiff(view: ShardView, since: Clocks): Update | undefined {
     if (from > alive) dead.push({ incarnation, from: alive, to: from })
     if (to > from) sections.push({ incarnation, from, to, cells: [...view.live(incarnation, from, to)] })
   }
-  return sections.length === 0 ? undefined : encodeUpdate(sections, dead)
+  return { sections, dead }
 }
 
 /** The whole state of a shard as one update, canonical. */

@@ -13,6 +13,7 @@
  * | 4408 | TIMEOUT | no handshake in time, or silence |
  * | 4409 | DUPLICATE | another link to the same peer survives |
  * | 4410 | SELF | both ends are the same environment |
+ * | 4422 | UPDATE_REFUSED | a stock client wrote what is outside the profile, or where it may not; the reason goes on with why |
  * | 4426 | FORMAT_NEWER | the peer speaks a later version of the protocol only |
  */
 
@@ -34,6 +35,7 @@ export const closes = {
   timeout: { code: 4408, reason: 'TIMEOUT' },
   duplicate: { code: 4409, reason: 'DUPLICATE' },
   self: { code: 4410, reason: 'SELF' },
+  updateRefused: { code: 4422, reason: 'UPDATE_REFUSED' },
   formatNewer: { code: 4426, reason: 'FORMAT_NEWER' },
 } as const satisfies Record<string, Close>
 

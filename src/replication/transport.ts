@@ -42,6 +42,26 @@ export interface Listener {
   close(): Promise<void>
 }
 
+/** Who knocks at a door. Nothing of it is checked. */
+export interface DoorRequest {
+  /** What follows the prefix of the door, as it was sent. */
+  readonly path: string
+  /** Of the query (`token`) or of an `Authorization: Bearer` header. */
+  readonly token: string | undefined
+  /** The page that a browser speaks for. */
+  readonly origin: string | undefined
+}
+
+/** Another entry at the same listener, for those who do not speak the protocol of peers. */
+export interface Door {
+  /** Paths that begin with this are for this door. */
+  readonly prefix: string
+  /** Longest frame that is taken, bytes. */
+  readonly frameBytesMax: number
+  /** Lets a link in, or says with which HTTP status it is turned away. Must not throw. */
+  admit(request: DoorRequest): Accept | number
+}
+
 export interface Transport {
   /** Resolves when `accept` got the link; rejects when the address cannot be reached, within 5 seconds or so. */
   dial(address: string, accept: Accept): Promise<void>

@@ -15,12 +15,23 @@ import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import { type Close, closes } from './closing.ts'
 import { frameBytesMax } from './frames.ts'
-import type { Accept, Link, LinkEvents, ListenAt, Listener, Transport } from './transport.ts'
+import type {
+  Accept,
+  Door,
+  DoorRequest,
+  Link,
+  LinkEvents,
+  ListenAt,
+  Listener,
+  Transport,
+} from './transport.ts'
 
 /** Path of every request. */
 export const websocketPath = '/cairn/1'
 /** Time that a connection may take until it is one, milliseconds. */
 const connectMaxMs = 5_000
+/** After which silence the system asks whether a guest is still there, milliseconds. */
+const keepAliveMs = 30_000
 /** Time that a closing link may take to send what waits, milliseconds. */
 const closeMaxMs = 1_000
 const unixScheme = 'ws+unix:'
@@ -32,11 +43,15 @@ const limits = {
   perMessageDeflate: false,
 } as const
 
-/** Links over WebSockets. */
-export function websocketTransport(time: Time): Transport {
+/**
+ * Links over WebSockets.
+ *
+ * @param doors other entries at every listener of this transport
+ */
+export function websocketTransport(time: Time, doors: readonly Door[] = []): Transport {
   return {
     dial: (address, accept) => dial(address, accept, time),
-    listen: (at, accept) => listen(at, accept, time),
+    listen: (at, accept) => listen(at, accept, time, doors),
   }
 }
 
@@ -65,7 +80,8 @@ function urlOf(address: string): string {
   return url.href
 }
 
-async function listen(at: ListenAt, accept: Accept, time: Time): Promise<Listener> {
+async function listen(at: ListenAt, accept: Accept, time: Time, doors: readonly Door[]): Promise<Listener> {
+  const opened = doors.map((door) => openDoor(door, time))
   const sockets = new WebSocketServer({ ...limits, noServer: true })
   const server = createServer(
     { headersTimeout: connectMaxMs, requestTimeout: connectMaxMs },
@@ -75,6 +91,8 @@ async function listen(at: ListenAt, accept: Accept, time: Time): Promise<Listene
   )
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
+    const door = opened.find(({ prefix }) => request.url?.startsWith(prefix))
+    if (door !== undefined) return door.upgrade(request, socket, head)
     const refusal = refusalOf(request)
     if (refusal !== undefined) return refuse(socket, refusal)
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
@@ -102,8 +120,43 @@ async function listen(at: ListenAt, accept: Accept, time: Time): Promise<Listene
         server.close(() => resolve())
         server.closeAllConnections()
         for (const socket of sockets.clients) socket.terminate()
+        for (const door of opened) door.close()
       }),
   }
+}
+
+interface OpenDoor {
+  readonly prefix: string
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  close(): void
+}
+
+function openDoor(door: Door, time: Time): OpenDoor {
+  const sockets = new WebSocketServer({ ...limits, maxPayload: door.frameBytesMax, noServer: true })
+  sockets.on('wsClientError', (_, socket) => socket.destroy())
+  return {
+    prefix: door.prefix,
+    upgrade: (request, socket, head) => {
+      const admitted = door.admit(doorRequestOf(request, door.prefix))
+      if (typeof admitted === 'number') return refuse(socket, admitted)
+      request.socket.setKeepAlive(true, keepAliveMs)
+      sockets.handleUpgrade(request, socket, head, (webSocket) => {
+        const { remoteAddress, remotePort } = request.socket
+        const address = remoteAddress === undefined ? 'unix' : hostAndPort(remoteAddress, remotePort)
+        attach(webSocket, address, admitted, time)
+      })
+    },
+    close: () => {
+      for (const socket of sockets.clients) socket.terminate()
+    },
+  }
+}
+
+function doorRequestOf({ url = '', headers }: IncomingMessage, prefix: string): DoorRequest {
+  const [path = '', query = ''] = url.slice(prefix.length).split('?', 2)
+  const token =
+    new URLSearchParams(query).get('token') ?? /^Bearer (\S+)$/.exec(headers.authorization ?? '')?.[1]
+  return { path, token, origin: headers.origin }
 }
 
 function refusalOf(request: IncomingMessage): number | undefined {

@@ -30,6 +30,8 @@ interface ShardRoster {
 
 export class Roster {
   readonly #shards = new Map<ShardName, ShardRoster>()
+  /** Every incarnation that was heard of, in any shard. */
+  readonly #incarnations = new Set<number>()
   readonly #newestSeals = new Map<string, Opening>()
   readonly #newestOpenings = new Map<string, Opening>()
   #sealsLearnt = 0
@@ -47,6 +49,7 @@ export class Roster {
     const { worker } = addressOf(placed.shard)
     const roster = this.#shard(placed.shard)
     if (cell?.kind === 'incarnation') {
+      this.#incarnations.add(placed.incarnation)
       roster.incarnations.set(placed.incarnation, {
         worker,
         environment: cell.environment,
@@ -74,6 +77,11 @@ export class Roster {
   /** Facts of the incarnation that wrote a cell, where its incarnation cell is live. */
   facts(shard: ShardName, incarnation: number): IncarnationFacts | undefined {
     return this.#shards.get(shard)?.incarnations.get(incarnation)
+  }
+
+  /** True of an incarnation of a store that was heard of, in any shard; ids of stock clients are none. */
+  isIncarnation(id: number): boolean {
+    return this.#incarnations.has(id)
   }
 
   /** The greatest opening known of a worker, seals included: a new opening starts above it. */

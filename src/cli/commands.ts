@@ -1,6 +1,7 @@
 /** All commands, in the order that help lists them. */
 import { commonOptions, type CommandDescription } from './command.ts'
 import { entriesCommand } from './commands/entries.ts'
+import { exportCommand } from './commands/export.ts'
 import { getCommand } from './commands/get.ts'
 import { keysCommand } from './commands/keys.ts'
 import { mergeCommand } from './commands/merge.ts'
@@ -13,4 +14,5 @@ export const commands: readonly CommandDescription[] = [
   keysCommand,
   getCommand,
   entriesCommand,
+  exportCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

@@ -260,7 +260,7 @@ function parseSection(path: string, element: unknown): Section {
   check(isCount(stored), 'its codec is no number')
   if (stored !== codec.none && stored !== codec.deflate)
     throw newerCodec(path, shard as string, stored as number)
-  const fits = fitsCodec(stored as Codec, storedBytes as number, rawBytes as number)
+  const fits = fitsCodec(stored, storedBytes as number, rawBytes as number)
   check(
     fits,
     `${String(rawBytes)} bytes are not stored as ${String(storedBytes)} under codec ${String(stored)}`,

@@ -106,6 +106,7 @@ describe('fields', () => {
     ['keys', ['merged']],
     ['get', ['merged', 'shared']],
     ['entries', ['merged']],
+    ['export', ['merged', 'out.csv']],
   ])('of %s are documented', async (name, operands) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, unknown>[]

@@ -3,6 +3,7 @@ import { commonOptions, type CommandDescription } from './command.ts'
 import { entriesCommand } from './commands/entries.ts'
 import { exportCommand } from './commands/export.ts'
 import { getCommand } from './commands/get.ts'
+import { infoCommand } from './commands/info.ts'
 import { keysCommand } from './commands/keys.ts'
 import { mergeCommand } from './commands/merge.ts'
 import { verifyCommand } from './commands/verify.ts'
@@ -15,4 +16,5 @@ export const commands: readonly CommandDescription[] = [
   getCommand,
   entriesCommand,
   exportCommand,
+  infoCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

@@ -123,6 +123,42 @@ test('Parquet is written a row group at a time', async () => {
   expect(last).toMatchObject({ key_2: 119_999n, 'value.': 59_999.5 })
 })
 
+test('the journal tells the run, and lets nothing in its data become markup', async () => {
+  const place = { dir: join(directory, 'run') }
+  for (const worker of ['rank-1', 'rank-2']) {
+    await using store = await openStore({ worker, checkpoint: place })
+    store.set(['shared'], `of ${worker} | <b>`)
+    store.progress('clean').done(worker === 'rank-1' ? [1, 2, 3] : [3, 4])
+    store.counter('rows').add(1_000)
+    store.statistic('residual').observe(worker === 'rank-1' ? 1 : 3)
+    store.journal.append('clean.finished', { worker })
+    await store.checkpoint()
+  }
+  const [markdown, json] = [join(directory, 'run.md'), join(directory, 'run.json')]
+  expect(await exportSnapshot(place.dir, markdown, { format: 'journal' })).toMatchObject({ rows: 2 })
+  await exportSnapshot(place.dir, json, { format: 'journal-json' })
+  const text = readFileSync(markdown, 'utf8')
+  const titles = ['Workers', 'Timeline', 'Progress', 'Counters', 'Statistics', 'Conflicts', 'Events']
+  expect([...text.matchAll(/^## (.*)$/gm)].map((match) => match[1])).toEqual(titles)
+  expect(text).toContain('| clean | all | 4 |  |\n|  | rank-1 | 3 | ███████████████ 75 % |')
+  expect(text).toContain('| rows | 2,000 |')
+  expect(text).toContain('| residual | 2 | 2 | 1 | 1 |')
+  expect(text).toContain('| "of rank-2 \\| &lt;b>" |')
+  const [, image = ''] = /base64,([^)]+)\)/.exec(text) ?? []
+  expect(
+    Buffer.from(image, 'base64')
+      .toString()
+      .match(/<circle /g)?.length,
+  ).toBe(2)
+  expect(JSON.parse(readFileSync(json, 'utf8'))).toMatchObject({
+    keys: 1,
+    workers: [{ worker: 'rank-1' }, { worker: 'rank-2' }],
+    progress: [{ step: 'clean', items: 4 }],
+    counters: [{ name: 'rows', value: 2_000 }],
+    events: [{ type: 'clean.finished' }, { type: 'clean.finished' }],
+  })
+})
+
 test('what cannot be done is refused and changes nothing', async () => {
   const path = join(directory, 'precious.csv')
   writeFileSync(path, 'precious')

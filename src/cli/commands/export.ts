@@ -11,7 +11,7 @@ import { formatBytes, formatCount, formatFacts } from '../text.ts'
 
 export const exportCommand: CommandDescription = {
   name: 'export',
-  summary: 'write keys and values as JSON Lines, CSV or Parquet',
+  summary: 'write keys and values as JSON Lines, CSV or Parquet, or the journal of a run',
   description:
     'Writes the keys that begin with PREFIX, with their values, into a file that other programs open. The columns of ' +
     'CSV and Parquet are key (a JSON list), key_1, key_2, ... (its elements, typed), value (JSON), worker, time and ' +
@@ -22,7 +22,10 @@ export const exportCommand: CommandDescription = {
     prefixOperand,
   ],
   options: [
-    { flags: '--format <FORMAT>', text: 'jsonl, csv or parquet; without it, as the name of OUT ends' },
+    {
+      flags: '--format <FORMAT>',
+      text: 'jsonl, csv, parquet, journal (Markdown) or journal-json; without it, as the name of OUT ends (.md is a journal)',
+    },
     { flags: '--flatten', text: 'CSV and Parquet: a column for each scalar member of values, value.NAME' },
     { flags: '--overwrite', text: 'replace OUT where it exists' },
   ],
@@ -30,7 +33,13 @@ export const exportCommand: CommandDescription = {
   run: runExport,
 }
 
-const formats: readonly string[] = ['jsonl', 'csv', 'parquet'] satisfies ExportFormat[]
+const formats: readonly string[] = [
+  'jsonl',
+  'csv',
+  'parquet',
+  'journal',
+  'journal-json',
+] satisfies ExportFormat[]
 
 async function runExport(call: Call): Promise<void> {
   const [path = '', out = '', prefix = ''] = call.operands
@@ -59,11 +68,11 @@ async function runExport(call: Call): Promise<void> {
 }
 
 function formatOf(call: Call, out: string): ExportFormat {
-  const format = call.valueOf('--format') ?? extname(out).slice(1)
+  const format = call.valueOf('--format') ?? (extname(out) === '.md' ? 'journal' : extname(out).slice(1))
   if (formats.includes(format)) return format as ExportFormat
   throw new CommandError(
     'USAGE',
     `There is no format ${JSON.stringify(format)}.`,
-    'Give --format jsonl, csv or parquet, or a name that ends in one of them.',
+    'Give --format jsonl, csv, parquet, journal or journal-json, or a name that ends in .jsonl, .csv, .parquet or .md.',
   )
 }

@@ -119,12 +119,15 @@ export function journalMarkdown(title: string, report: RunReport): string {
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.map(plain).join(' | ')} |`
-  const shown = rows.slice(0, rowsMax).map(line)
-  const lines = [line(head), `|${' --- |'.repeat(head.length)}`, ...shown]
+  const shown = rows.slice(0, rowsMax).map(rowOf)
+  const lines = [rowOf(head), `|${' --- |'.repeat(head.length)}`, ...shown]
   if (rows.length > rowsMax)
     lines.push('', `${count(rows.length - rowsMax)} more are in the JSON of this journal.`)
   return lines.join('\n')
+}
+
+function rowOf(cells: readonly string[]): string {
+  return `| ${cells.map(plain).join(' | ')} |`
 }
 
 /** A lane for each worker, a mark for each event. */

@@ -1,5 +1,6 @@
 /** All commands, in the order that help lists them. */
 import { commonOptions, type CommandDescription } from './command.ts'
+import { diffCommand } from './commands/diff.ts'
 import { entriesCommand } from './commands/entries.ts'
 import { exportCommand } from './commands/export.ts'
 import { getCommand } from './commands/get.ts'
@@ -17,4 +18,5 @@ export const commands: readonly CommandDescription[] = [
   entriesCommand,
   exportCommand,
   infoCommand,
+  diffCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

@@ -15,6 +15,22 @@ export async function readStore(path: string, call: Call, read: (store: Store) =
   refuseSkipped(path, skipped)
 }
 
+/** As `readStore`, of two. */
+export async function readStores(
+  [a, b]: readonly [string, string],
+  call: Call,
+  read: (a: Store, b: Store) => void,
+): Promise<void> {
+  const { openSnapshot } = await loadLibrary()
+  const skipped: SkippedFile[] = []
+  const onSkipped = (file: SkippedFile): number => skipped.push(file)
+  await using left = await openSnapshot(a, { onSkipped })
+  await using right = await openSnapshot(b, { onSkipped })
+  noteSkipped(call, skipped)
+  read(left, right)
+  refuseSkipped(`${a}" or "${b}`, skipped)
+}
+
 /** Says which files in `path` could not be used. Throws `INCOMPLETE` where there are any. */
 export function reportSkipped(call: Call, path: string, skipped: readonly SkippedFile[]): void {
   noteSkipped(call, skipped)

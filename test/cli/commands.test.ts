@@ -64,6 +64,25 @@ describe('info', () => {
   })
 })
 
+describe('diff', () => {
+  test('shows what differs, in both directions, and nothing of what is equal', async () => {
+    const { code, stdout, stderr } = await run('diff', first, second)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines).toContain('- shared  "of 1"')
+    expect(lines).toContain('+ shared  "of 2"')
+    expect(lines).toContain('+ partition/2/column/temp  {"mean":4}')
+    expect(lines).toHaveLength(8)
+    expect(await run('diff', merged, checkpoints)).toEqual({ code: 0, stdout: '', stderr: '' })
+    const [line] = jsonLines((await run('diff', '--json', first, second, 'shared')).stdout)
+    expect(line).toMatchObject({
+      key: ['shared'],
+      a: { value: 'of 1' },
+      b: { value: 'of 2', worker: 'rank-2' },
+    })
+  })
+})
+
 describe('merge', () => {
   test('prints what it wrote', async () => {
     const output = folder.at('out-1.cairn')

@@ -108,6 +108,7 @@ describe('fields', () => {
     ['entries', ['merged']],
     ['export', ['merged', 'out.csv']],
     ['info', ['merged']],
+    ['diff', ['one', 'merged']],
   ])('of %s are documented', async (name, operands) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, unknown>[]

@@ -1,4 +1,4 @@
-"""Lists what a Cairn snapshot holds, as docs/SNAPSHOT.md and docs/CELLS.md say: `python3 read_snapshot.py FILE` prints key,
+"""Lists what a Cairn snapshot holds (docs/SNAPSHOT.md, docs/CELLS.md): `python3 read_snapshot.py FILE` prints key,
 value, worker and stamp (milliseconds since 1970 * 1024 + counter) of each key as a line of JSON. Standard library only.
 (Keys of units that are rolled up are hidden by Cairn, and listed here.)"""
 import base64, hashlib, json, re, struct, sys, zlib

@@ -1,4 +1,4 @@
-/** The reader in Python, written from the documents alone, reads what Cairn reads. */
+/** The reader in Python, which shares no code with Cairn, reads what Cairn reads. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -3,7 +3,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { toHex } from './base/bytes.ts'
 import { systemRandom } from './base/random.ts'
 import type { Key } from './model/key.ts'
-import type { Value } from './model/value.ts'
+import { toJson, type Value } from './model/value.ts'
 
 /** What adapters of data structures need of a store. Every `Store` is one. */
 export interface ContextStore {
@@ -49,15 +49,4 @@ export async function dumpContextToDisk(
     await rm(temporary, { force: true })
     throw error
   }
-}
-
-/** A value as JSON can say it; see `dumpContextToDisk`. Property names are sorted. */
-export function toJson(value: Value): unknown {
-  if (typeof value === 'bigint') return { $integer: String(value) }
-  if (typeof value === 'number') return Number.isFinite(value) ? value : { $number: String(value) }
-  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') }
-  if (Array.isArray(value)) return (value as readonly Value[]).map(toJson)
-  if (typeof value !== 'object' || value === null) return value
-  const sorted = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  return Object.fromEntries(sorted.map(([name, element]) => [name, toJson(element)]))
 }

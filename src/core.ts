@@ -3,7 +3,7 @@ import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
 import { indexKey } from './model/cell.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
-import { encodeKey, encodePrefix, prefixEnd, type Key } from './model/key.ts'
+import { decodeKey, encodeKey, encodePrefix, prefixEnd, type Key } from './model/key.ts'
 import type { Rates } from './progress.ts'
 import type { Transaction } from './registers.ts'
 import type { Draft, Writer } from './writer.ts'
@@ -25,6 +25,15 @@ export function* cellsBelow(core: Core, kind: number, prefix: Key): Iterable<Pla
   core.checkOpen()
   const start = indexKey(kind, encodePrefix(prefix))
   for (const { cells } of core.environment.storage.scan(start, prefixEnd(start))) yield* cells
+}
+
+/** First key elements of the live cells of some kinds, in order. Cost: a scan of them. Throws `STORE_CLOSED`. */
+export function namesOf(core: Core, kinds: readonly number[]): string[] {
+  const names = new Set<string>()
+  for (const kind of kinds)
+    for (const { indexKey: place } of cellsBelow(core, kind, []))
+      names.add(String(decodeKey(place.subarray(1))[0]))
+  return [...names].sort()
 }
 
 /** Throws `NAME_INVALID`, `KEY_INVALID`. */

@@ -6,12 +6,13 @@
  */
 import type { Timer } from './base/time.ts'
 import type { ContextStore } from './context-store.ts'
-import { refuseAsynchronous, type Core } from './core.ts'
+import { namesOf, refuseAsynchronous, type Core } from './core.ts'
 import { Counter } from './counter.ts'
 import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
 import { Journal } from './journal.ts'
 import type { Life } from './life.ts'
+import { cellKind } from './model/cell.ts'
 import type { Clocks } from './model/clocks.ts'
 import type { Key, KeyElement } from './model/key.ts'
 import { addressOf, checkWorkerName, parseShardName } from './model/shard.ts'
@@ -274,6 +275,11 @@ export class Store implements ContextStore {
    */
   rollUp(options: RollUpOptions): RollUp {
     return new RollUp(this.#core, this.#registers, options)
+  }
+
+  /** Names of all counters, steps or statistics that were written, in order. Cost: a scan of their cells. Throws `STORE_CLOSED`. */
+  names(of: 'counter' | 'progress' | 'statistic'): string[] {
+    return namesOf(this.#core, of === 'counter' ? [cellKind.counter, cellKind.once] : [cellKind[of]])
   }
 
   /** What happened on the way, as events of all workers. */

@@ -58,12 +58,13 @@ async function obey(parsed: Parsed, output: Output, words: readonly string[]): P
   }
 }
 
-function createCall({ operands, switches }: Parsed & { kind: 'call' }, output: Output): Call {
+function createCall({ operands, switches, values }: Parsed & { kind: 'call' }, output: Output): Call {
   const isSet = (option: string): boolean => switches.has(option)
   return {
     operands,
     output,
     isSet,
+    valueOf: (option) => values.get(option),
     startProgress: (work) =>
       new ProgressReport({
         ...work,

@@ -17,7 +17,7 @@ export interface CommandDescription {
   readonly description: string
   /** In order. */
   readonly operands: readonly OperandDescription[]
-  /** In order; each is a switch. `commonOptions` come on top. */
+  /** In order; each is a switch, or, with `<NAME>`, takes a value. `commonOptions` come on top. */
   readonly options: readonly OptionDescription[]
   readonly example: string
   /** Returns when all was well, throws otherwise. */
@@ -31,7 +31,7 @@ export interface OperandDescription {
 }
 
 export interface OptionDescription {
-  /** As commander writes them: `-q, --quiet`. */
+  /** As commander writes them: `-q, --quiet`, `--format <FORMAT>`. */
   readonly flags: string
   readonly text: string
 }
@@ -42,6 +42,8 @@ export interface Call {
   readonly output: Output
   /** True where the option, e.g. `--strict`, was given. */
   isSet(option: string): boolean
+  /** What was given with the option, e.g. `--format`. */
+  valueOf(option: string): string | undefined
   /** Shows how far the work is, on standard error, until it is disposed of. */
   startProgress(work: { readonly label: string; readonly unit: string; readonly time: Time }): ProgressReport
 }
@@ -60,6 +62,8 @@ export type Parsed =
       readonly operands: readonly string[]
       /** Long forms of the options that were given. */
       readonly switches: ReadonlySet<string>
+      /** Those with a value, by long form. */
+      readonly values: ReadonlyMap<string, string>
     }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'version' }

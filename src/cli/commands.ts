@@ -1,7 +1,10 @@
 /** All commands, in the order that help lists them. */
 import { commonOptions, type CommandDescription } from './command.ts'
+import { diffCommand } from './commands/diff.ts'
 import { entriesCommand } from './commands/entries.ts'
+import { exportCommand } from './commands/export.ts'
 import { getCommand } from './commands/get.ts'
+import { infoCommand } from './commands/info.ts'
 import { keysCommand } from './commands/keys.ts'
 import { mergeCommand } from './commands/merge.ts'
 import { verifyCommand } from './commands/verify.ts'
@@ -13,4 +16,7 @@ export const commands: readonly CommandDescription[] = [
   keysCommand,
   getCommand,
   entriesCommand,
+  exportCommand,
+  infoCommand,
+  diffCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

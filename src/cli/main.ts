@@ -23,11 +23,14 @@ function parse(words: readonly string[], commands: readonly CommandDescription[]
   for (const description of commands) {
     const command = addCommand(program, description)
     command.action(() => {
-      const given = command.options.filter(
-        (option) => command.getOptionValue(option.attributeName()) === true,
-      )
-      const switches = new Set(given.map((option) => option.long ?? option.flags))
-      parsed = { kind: 'call', command: description, operands: command.args, switches }
+      const switches = new Set<string>()
+      const values = new Map<string, string>()
+      for (const option of command.options) {
+        const given: unknown = command.getOptionValue(option.attributeName())
+        if (given === true) switches.add(option.long ?? option.flags)
+        else if (typeof given === 'string') values.set(option.long ?? option.flags, given)
+      }
+      parsed = { kind: 'call', command: description, operands: command.args, switches, values }
     })
   }
   try {

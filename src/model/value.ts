@@ -94,3 +94,19 @@ function invalid(sentence: string): ContextStoreError {
     'Store JSON-like data, Uint8Array or 64-bit bigint; dates as text or milliseconds.',
   )
 }
+
+/** A value as JSON can say it; what JSON has no form for is `{"$bytes": base64}`, `{"$integer": "5"}` (bigint) or `{"$number": "NaN"}`. Property names are sorted. */
+export function toJson(value: Value): unknown {
+  if (typeof value === 'bigint') return { $integer: String(value) }
+  if (typeof value === 'number') return Number.isFinite(value) ? value : { $number: String(value) }
+  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') }
+  if (Array.isArray(value)) return (value as readonly Value[]).map(toJson)
+  if (typeof value !== 'object' || value === null) return value
+  const sorted = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(sorted.map(([name, element]) => [name, toJson(element)]))
+}
+
+/** A value as compact JSON; see `toJson`. */
+export function jsonText(value: Value): string {
+  return JSON.stringify(toJson(value))
+}

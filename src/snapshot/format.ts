@@ -228,6 +228,15 @@ export function parseManifest(path: string, bytes: Uint8Array, trailer: Trailer)
   return { environment, generation, tag, job, software, sections } as SnapshotManifest
 }
 
+/** The manifest's hash holds, so that no accident has made this number. */
+function newerCodec(path: string, shard: string, stored: number): ContextStoreError {
+  return new ContextStoreError(
+    'FORMAT_NEWER',
+    `Snapshot "${path}" stores ${shard} under codec ${stored}; we read 0 (none) and 1 (deflate).`,
+    'Read it with the cairn-store that wrote it, or a later one.',
+  )
+}
+
 function parseSection(path: string, element: unknown): Section {
   const fields = fieldsOf(element) ?? {}
   const name = isText(fields['shard']) ? fields['shard'].slice(0, 300) : '(no text)'
@@ -248,8 +257,10 @@ function parseSection(path: string, element: unknown): Section {
   check(isText(shard), 'a shard name is a text')
   attempt(path, () => parseShardName(shard as string), `${where}this is no shard name`)
   check([offset, storedBytes, rawBytes, cells].every(isCount), 'offset, lengths and cells are whole numbers')
-  check(stored === codec.none || stored === codec.deflate, 'its codec is unknown')
-  const fits = fitsCodec(stored as Codec, storedBytes as number, rawBytes as number)
+  check(isCount(stored), 'its codec is no number')
+  if (stored !== codec.none && stored !== codec.deflate)
+    throw newerCodec(path, shard as string, stored as number)
+  const fits = fitsCodec(stored, storedBytes as number, rawBytes as number)
   check(
     fits,
     `${String(rawBytes)} bytes are not stored as ${String(storedBytes)} under codec ${String(stored)}`,

@@ -42,6 +42,47 @@ function run(...words: string[]): Promise<Run> {
   return cairn.run(words)
 }
 
+describe('info', () => {
+  test('tells the origin of a checkpoint, and its shards', async () => {
+    const { code, stdout, stderr } = await run('info', first)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    await using store = await openSnapshot(first)
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines[0]).toBe(`snapshot     ${first}`)
+    expect(lines).toContain('generation   1')
+    expect(lines).toContain(`digest       ${store.digest}`)
+    expect(lines.at(-2)).toMatch(/^shard +cells +bytes +incarnations$/)
+    expect(lines.at(-1)).toMatch(/^context\/rank-1\/all +\d+ +[\d,]+ +1$/)
+  })
+
+  test('tells that a file is merged, and refuses a damaged one', async () => {
+    expect((await run('info', merged)).stdout).toContain('origin    merged\n')
+    const cut = folder.at('cut.cairn')
+    writeFileSync(cut, readFileSync(merged).subarray(0, -1))
+    expect(await run('info', cut)).toMatchObject({ code: 4, stdout: '' })
+    expect(await run('info', folder.at('nothing'))).toMatchObject({ code: 2, stdout: '' })
+  })
+})
+
+describe('diff', () => {
+  test('shows what differs, in both directions, and nothing of what is equal', async () => {
+    const { code, stdout, stderr } = await run('diff', first, second)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines).toContain('- shared  "of 1"')
+    expect(lines).toContain('+ shared  "of 2"')
+    expect(lines).toContain('+ partition/2/column/temp  {"mean":4}')
+    expect(lines).toHaveLength(8)
+    expect(await run('diff', merged, checkpoints)).toEqual({ code: 0, stdout: '', stderr: '' })
+    const [line] = jsonLines((await run('diff', '--json', first, second, 'shared')).stdout)
+    expect(line).toMatchObject({
+      key: ['shared'],
+      a: { value: 'of 1' },
+      b: { value: 'of 2', worker: 'rank-2' },
+    })
+  })
+})
+
 describe('merge', () => {
   test('prints what it wrote', async () => {
     const output = folder.at('out-1.cairn')

@@ -106,6 +106,9 @@ describe('fields', () => {
     ['keys', ['merged']],
     ['get', ['merged', 'shared']],
     ['entries', ['merged']],
+    ['export', ['merged', 'out.csv']],
+    ['info', ['merged']],
+    ['diff', ['one', 'merged']],
   ])('of %s are documented', async (name, operands) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, unknown>[]
@@ -116,6 +119,7 @@ describe('fields', () => {
   test.each([
     ['merge', ['parts', 'one', 'damaged'], 'skipped'],
     ['get', ['merged', 'shared'], 'conflicts'],
+    ['info', ['merged'], 'shards'],
   ])('of %s within lists are documented', async (name, operands, field) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, Record<string, unknown>[]>[]

@@ -245,7 +245,7 @@ describe('hostile manifests', () => {
     ['is no map but a list', state, [[section]]],
     ['has no name', state, [{ ...section, shard: undefined }]],
     ['has a name that is no text', state, [{ ...section, shard: { toString: 1 } }]],
-    ['has an unknown codec', state, [{ ...section, codec: 2 }]],
+    ['has a codec that is no number', state, [{ ...section, codec: -1 }]],
     [
       'lies about its hash',
       state,
@@ -263,6 +263,10 @@ describe('hostile manifests', () => {
   ]
   test.each(wrong)('a section that %s', async (_, body, sections) => {
     expect(await craft(body, sections)).toBe('SNAPSHOT_DAMAGED')
+  })
+
+  test('a section under a codec of a later version', async () => {
+    expect(await craft(state, [{ ...section, codec: 2 }])).toBe('FORMAT_NEWER')
   })
 
   test.each([

@@ -1,0 +1,159 @@
+/** Exporting a snapshot, or what a store holds now, into a file that other programs open. */
+import { basename } from 'node:path'
+import { systemRandom } from './base/random.ts'
+import { ContextStoreError } from './errors.ts'
+import { csvLines } from './export/csv.ts'
+import { journalJson, journalMarkdown, type RunReport } from './export/journal.ts'
+import { jsonLines } from './export/json-lines.ts'
+import { parquetPieces } from './export/parquet.ts'
+import { tableOf, type ExportEntry } from './export/rows.ts'
+import type { Key } from './model/key.ts'
+import type { Store } from './store.ts'
+import { openSnapshot, type SnapshotOptions } from './open-store.ts'
+import { commitFile } from './snapshot/commit-file.ts'
+import { nodeFileSystem } from './snapshot/file-system.ts'
+import { softwareVersion } from './version.ts'
+
+/** `jsonl`: canonical JSON Lines; `csv`: RFC 4180; `parquet`: typed columns, Snappy; `journal`: a run for people, Markdown, and as JSON. */
+export type ExportFormat = 'jsonl' | 'csv' | 'parquet' | 'journal' | 'journal-json'
+
+/** How a snapshot is exported. */
+export interface ExportOptions extends SnapshotOptions {
+  readonly format: ExportFormat
+  /** Only keys that begin so. @default all */
+  readonly prefix?: Key
+  /** CSV and Parquet: a column for each scalar member of values, at most 1,000. @default false */
+  readonly flatten?: boolean
+  /** Replaces a file that is there. @default false */
+  readonly overwrite?: boolean
+}
+
+/** What was written. */
+export interface ExportResult {
+  readonly format: ExportFormat
+  /** Keys; of a journal events. */
+  readonly rows: number
+  readonly bytes: number
+  /** Of the file, as `sha256sum` shows it. */
+  readonly sha256: string
+}
+
+/** Gathered before it is written: lines are short. */
+const pieceLength = 64 * 1024
+
+/**
+ * Exports what `path` names, as `openSnapshot` opens it, into the file `out`, which appears whole or not at all. Cost: memory for what is
+ * opened and one row group; two passes over the entries.
+ *
+ * Throws what `openSnapshot` throws; `OPTION_INVALID` for an unknown format, `OUTPUT_EXISTS`, `NOT_DURABLE`.
+ */
+export async function exportSnapshot(
+  path: string,
+  out: string,
+  options: ExportOptions,
+): Promise<ExportResult> {
+  const { format, prefix = [], flatten = false, overwrite = false } = options
+  if (!['jsonl', 'csv', 'parquet', 'journal', 'journal-json'].includes(format)) throw unknownFormat(format)
+  await using store = await openSnapshot(path, options)
+  let rows = 0
+  function* counted(): Iterable<ExportEntry> {
+    rows = 0
+    for (const entry of store.entries(prefix)) {
+      rows++
+      yield entry
+    }
+  }
+  const isJournal = format === 'journal' || format === 'journal-json'
+  const report = isJournal ? reportOf(store, prefix) : undefined
+  if (report !== undefined) rows = report.events.length
+  const written = await commitFile(
+    out,
+    async (sink) => {
+      if (report !== undefined) {
+        const text = format === 'journal' ? journalMarkdown(basename(path), report) : journalJson(report)
+        await sink.write(Buffer.from(text))
+      } else for (const piece of piecesOf(format, counted, flatten)) await sink.write(piece)
+    },
+    { fileSystem: nodeFileSystem, random: systemRandom, overwrite },
+  )
+  return { format, rows, bytes: written.bytes, sha256: written.sha256 }
+}
+
+function piecesOf(
+  format: ExportFormat,
+  entries: () => Iterable<ExportEntry>,
+  flatten: boolean,
+): Iterable<Uint8Array> {
+  switch (format) {
+    case 'jsonl':
+      return encoded(jsonLines(entries()))
+    case 'csv':
+      return encoded(csvLines(tableOf(entries, { flatten })))
+    default:
+      return parquetPieces(tableOf(entries, { flatten }), softwareVersion)
+  }
+}
+
+function reportOf(store: Store, prefix: Key): RunReport {
+  const events = Array.from(store.journal.events(), ({ stamp, worker, type, data }) => ({
+    stamp,
+    worker,
+    type,
+    data,
+  }))
+  const workers = new Map<string, { worker: string; keys: number; events: number }>()
+  const of = (worker: string) => {
+    let found = workers.get(worker)
+    if (found === undefined) workers.set(worker, (found = { worker, keys: 0, events: 0 }))
+    return found
+  }
+  let keys = 0
+  for (const { worker } of store.entries(prefix)) {
+    keys++
+    of(worker).keys++
+  }
+  for (const { worker } of events) of(worker).events++
+  const progress = store.names('progress').map((step) => {
+    const { count, byWorker } = {
+      count: store.progress(step).count,
+      byWorker: store.progress(step).byWorker(),
+    }
+    for (const worker of byWorker.keys()) of(worker)
+    return { step, items: count, byWorker: [...byWorker].sort(([a], [b]) => (a < b ? -1 : 1)) }
+  })
+  return {
+    digest: store.digest,
+    keys,
+    cells: store.stats().cells,
+    workers: [...workers.values()].sort((a, b) => (a.worker < b.worker ? -1 : 1)),
+    progress,
+    counters: store.names('counter').map((name) => ({ name, value: store.counter(name).value })),
+    statistics: store
+      .names('statistic')
+      .map((name) => ({ name, summary: store.statistic(name).summary().report() })),
+    events,
+    conflicts: Array.from(store.conflicts(prefix), ({ key, candidates }) => ({
+      key,
+      candidates: candidates.map(({ worker, value }) => ({ worker, value })),
+    })),
+  }
+}
+
+function* encoded(lines: Iterable<string>): Iterable<Uint8Array> {
+  let text = ''
+  for (const line of lines) {
+    text += line
+    if (text.length < pieceLength) continue
+    yield Buffer.from(text)
+    text = ''
+  }
+  yield Buffer.from(text)
+}
+
+function unknownFormat(format: unknown): ContextStoreError {
+  return new ContextStoreError(
+    'OPTION_INVALID',
+    `There is no format ${JSON.stringify(format)}.`,
+    'Choose jsonl, csv, parquet, journal or journal-json.',
+  )
+}

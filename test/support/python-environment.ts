@@ -1,0 +1,35 @@
+/** Python with readers that we did not write: a virtual environment, made once, of packages pinned here. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+
+const packages = ['duckdb==2.0.1', 'pandas==3.1.1', 'pyarrow==26.0.1']
+const cache = join(import.meta.dirname, '../../node_modules/.cache')
+
+export type PythonEnvironment =
+  | { readonly python: string; readonly absent?: undefined }
+  /** Why there is none, in a sentence. */
+  | { readonly absent: string }
+
+/** Finds or makes the environment. Absent only where Python or its package index cannot be reached; a failure of anything else is thrown. */
+export function pythonEnvironment(): PythonEnvironment {
+  const folder = join(cache, `python-${packages.join('-').replaceAll('==', '-')}`)
+  const python = join(folder, 'bin/python')
+  const done = join(folder, 'is-complete')
+  if (existsSync(done)) return { python }
+  mkdirSync(cache, { recursive: true })
+  rmSync(folder, { recursive: true, force: true })
+  try {
+    execFileSync('python3', ['-m', 'venv', folder], { stdio: 'pipe' })
+    const install = ['-m', 'pip', 'install', '--quiet', '--retries', '1', '--only-binary', ':all:']
+    execFileSync(python, [...install, ...packages], { stdio: 'pipe' })
+  } catch (error) {
+    const said = String((error as { stderr?: Buffer }).stderr ?? '') + String(error)
+    const unreachable =
+      /ENOENT|ensurepip|Temporary failure|NameResolution|NewConnection|ConnectTimeout|Connection refused|unreachable/
+    if (!unreachable.test(said)) throw error
+    return { absent: 'no Python environment: its package index is out of reach' }
+  }
+  mkdirSync(done)
+  return { python }
+}

@@ -66,6 +66,23 @@ function urlOf(address: string): string {
 }
 
 async function listen(at: ListenAt, accept: Accept, time: Time): Promise<Listener> {
+  if ('path' in at) return listenAtOne(at, accept, time)
+  const { host, port, otherHosts = [] } = at
+  const doors: Listener[] = []
+  const close = async (): Promise<void> => {
+    await Promise.all(doors.map((door) => door.close()))
+  }
+  try {
+    for (const each of [host, ...otherHosts])
+      doors.push(await listenAtOne({ host: each, port }, accept, time))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { addresses: doors.flatMap(({ addresses }) => addresses), close }
+}
+
+async function listenAtOne(at: ListenAt, accept: Accept, time: Time): Promise<Listener> {
   const sockets = new WebSocketServer({ ...limits, noServer: true })
   const server = createServer(
     { headersTimeout: connectMaxMs, requestTimeout: connectMaxMs },

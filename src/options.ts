@@ -5,9 +5,12 @@ import { systemRandom, type Random } from './base/random.ts'
 import { systemTime, type Time } from './base/time.ts'
 import { silentLog, type Log } from './base/log.ts'
 import { ContextStoreError } from './errors.ts'
+import { chosenAddresses, firstAddress } from './interfaces.ts'
+import { detect } from './job-environment.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
 import type { Resolve } from './registers.ts'
 import { secretBytesMin } from './replication/replicator.ts'
+import type { ListenAt } from './replication/transport.ts'
 
 /** How a store is opened. Everything is optional: `openStore()` is a store in memory, alone. */
 export interface StoreOptions {
@@ -25,17 +28,22 @@ export interface StoreOptions {
    * depend on nothing else. All candidates stay until somebody who saw them writes. @default 'newest'
    */
   readonly resolve?: Resolve
-  /** Which job this is; peers of other jobs are not talked to. @default SLURM_JOB_ID, else `local` */
+  /** Which job this is; peers of other jobs are not talked to. @default what the environment says (CAIRN_JOB, SLURM_JOB_ID, FLUX_JOB_ID, PBS_JOBID, LSB_JOBID, PMIX_NAMESPACE), else `local` */
   readonly job?: string
-  /** How often the scheduler restarted the job. @default SLURM_RESTART_COUNT, else 0 */
+  /** How often the scheduler restarted the job. @default CAIRN_RESTART, SLURM_RESTART_COUNT, else 0 */
   readonly restartCount?: number
 
   /** Directory on the shared file system where stores of a job find each other. Needs a secret. */
   readonly join?: string
   /** Addresses of peers, e.g. `ws://10.0.0.7:4000`. Needs a secret. */
   readonly peers?: readonly string[]
-  /** Where to listen. @default a free port on the first network interface, if `join` or `peers` is given */
-  readonly listen?: { readonly host: string; readonly port: number } | { readonly path: string }
+  /** Where to listen: a port (0: the system chooses) of a host or, without one, of `interface`; or a Unix socket. @default a free port, if `join` or `peers` is given */
+  readonly listen?: { readonly host?: string; readonly port: number } | { readonly path: string }
+  /**
+   * Which network interfaces to listen at, where `listen` names no host: names or networks, separated by commas, such as `ib0` or `10.1.0.0/16`. The addresses are published in
+   * this order, and peers try them so. @default CAIRN_INTERFACE, else the first IPv4 address that is no loopback
+   */
+  readonly interface?: string
   /** Addresses to publish instead of the bound ones, e.g. those of a proxy in front. */
   readonly advertise?: readonly string[]
   /** The job's secret, at least 16 bytes. Whoever holds it may write anything. */
@@ -97,7 +105,7 @@ export interface CompleteOptions {
 export interface NetworkOptions {
   readonly join: string | undefined
   readonly peers: readonly string[]
-  readonly listen: { readonly host: string; readonly port: number } | { readonly path: string }
+  readonly listen: ListenAt
   readonly advertise: readonly string[] | undefined
   readonly secret: Uint8Array
   /** Origins of pages that may connect as stock Yjs clients; `undefined` where no client may. */
@@ -112,10 +120,10 @@ const jobPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 export function completeOptions(options: StoreOptions): CompleteOptions {
   const { env } = process
   const host = hostname().replaceAll(/[^A-Za-z0-9._-]/g, '-') || 'host'
-  const job = options.job ?? env['SLURM_JOB_ID'] ?? 'local'
+  const job = options.job ?? detect('job', env)?.value ?? 'local'
   if (!jobPattern.test(job))
     throw invalid(`the job "${job}" is no name`, 'Use letters, digits, ".", "_" and "-".')
-  const restartCount = options.restartCount ?? Number(env['SLURM_RESTART_COUNT'] ?? 0)
+  const restartCount = options.restartCount ?? detect('restart', env)?.value ?? 0
   checkInteger('restartCount', restartCount, 0)
   const coalesceMs = options.coalesceMs ?? coalesceMsDefault
   checkInteger('coalesceMs', coalesceMs, 0)
@@ -165,7 +173,7 @@ function networkOptions(options: StoreOptions): NetworkOptions | undefined {
   return {
     join: checkText('join', join),
     peers: peers ?? [],
-    listen: listen ?? { host: firstAddress(), port: 0 },
+    listen: listenAt(options),
     advertise,
     secret: readSecret(options),
     yjsOrigins: yjs === undefined ? undefined : checkOrigins(yjs.origins ?? []),
@@ -225,10 +233,18 @@ function readSecretFile(path: string): Uint8Array {
   }
 }
 
-/** The first address that other nodes can reach; never all interfaces. */
-function firstAddress(): string {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
-  return addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
+function listenAt({ listen = { port: 0 }, interface: given }: StoreOptions): ListenAt {
+  checkText('interface', given)
+  const isPlace = 'path' in listen || listen.host !== undefined
+  if (isPlace && given !== undefined)
+    throw invalid('interface and the place of listen exclude each other', 'Give one of them.')
+  if ('path' in listen) return { path: listen.path }
+  const { host, port } = listen
+  if (host !== undefined) return { host, port }
+  const choice = given ?? process.env['CAIRN_INTERFACE']
+  if (choice === undefined || choice === '') return { host: firstAddress(networkInterfaces()), port }
+  const [first, ...otherHosts] = chosenAddresses(choice, networkInterfaces())
+  return { host: first, port, otherHosts }
 }
 
 function checkText(name: string, value: string | undefined): string | undefined {

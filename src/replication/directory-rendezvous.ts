@@ -1,36 +1,39 @@
 /**
- * A directory on a shared file system as rendezvous: `<directory>/<job>-<restart>/<environment>.json`, one file a store.
+ * A directory on a shared file system as rendezvous: `<directory>/<job>-<restart>/<environment>-<digest>-<beat>.json`, one file a store.
  *
  * | field | meaning |
  * |---|---|
  * | version | 1 |
  * | environment, job, restart | whose it is; a file that does not fit its place is foreign and left out |
  * | addresses | where to dial, up to 16 |
- * | beat | counts up with each announcement |
  *
- * A file is replaced whole: written under a unique name, synced, closed, renamed. Nothing is locked and nothing but the own file is ever removed.
- * Readers do not compare clocks: an entry is alive while its text keeps changing, seen on the reader's own monotonic clock; one that is seen for the first
- * time counts as alive. Shared file systems show directories late and files half: what cannot be read now is read the next time.
+ * The name says what changes: the digest (xxHash64, 16 hexadecimal digits) that of the content, the beat (decimal) counts up with each announcement. So an announcement of the same
+ * addresses is one rename, and a look at a thousand stores one listing: a file is read once, as long as its digest stays, and a bounded number
+ * of them at each look. Which come first is random, so that a thousand stores do not read the same ones.
+ *
+ * A file appears whole: written under a unique name, synced, closed, renamed. Nothing is locked and nothing but the own files is ever removed.
+ * Readers do not compare clocks: an entry is alive while its name keeps changing, seen on the reader's own monotonic clock; one that is seen for the first
+ * time counts as alive. Shared file systems show directories late and files half: what cannot be read now is read at the next look.
  */
-import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { toHex } from '../base/bytes.ts'
+import { encodeText, toHex, xxhash64 } from '../base/bytes.ts'
 import type { Random } from '../base/random.ts'
 import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
-import { isEnvironment } from './handshake.ts'
 import { type Rendezvous, type RendezvousEntry, announceIntervalMs } from './rendezvous.ts'
 
-/** How long an entry that does not change counts as alive: three announcements, milliseconds. */
-export const leaseMs = 3 * announceIntervalMs
-/** A file that is known is not read again within this time, milliseconds: whoever asks often costs the file system one listing. */
-const rereadMs = announceIntervalMs / 2
+/** How long an entry that does not change counts as alive, milliseconds: two announcements more than a listing on NFS may be late. */
+export const leaseMs = 60_000 + 2 * announceIntervalMs
+/** Most files that are read at one look, while few stores are known and once there are enough to gossip with. */
+const readsMax = { few: 64, many: 8, manyFrom: 128 } as const
 /** Longest file that is read, bytes. */
 const fileBytesMax = 16_384
 const addressesMax = 16
 const addressLengthMax = 512
 const formatVersion = 1
-const suffix = '.json'
+const namePattern = /^([0-9a-f]{8,64})-([0-9a-f]{16})-(\d{1,15})\.json$/
 const jobPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 
 export interface DirectoryRendezvousOptions {
@@ -46,10 +49,12 @@ export interface DirectoryRendezvousOptions {
 
 /** What was last seen of a store. */
 interface Sighting {
-  readonly text: string
-  readonly entry: RendezvousEntry
+  /** Names of its files. More than one while it is renamed, or since it died at that. */
+  readonly names: readonly string[]
   readonly changedMs: number
-  readonly readMs: number
+  /** What was read last, under which digest. */
+  readonly digest: string | undefined
+  readonly entry: RendezvousEntry | undefined
 }
 
 /** Stores of a job find one another through a directory. Throws `OPTION_INVALID`. */
@@ -60,9 +65,9 @@ export function directoryRendezvous(options: DirectoryRendezvousOptions): Rendez
 class DirectoryRendezvous implements Rendezvous {
   readonly #options: DirectoryRendezvousOptions
   readonly #directory: string
-  #sightings = new Map<string, Sighting>()
+  readonly #sightings = new Map<string, Sighting>()
   #beat = 0
-  #announced: string | undefined
+  #announced: { readonly path: string; readonly content: string } | undefined
 
   constructor(options: DirectoryRendezvousOptions) {
     const { directory, job, restart } = options
@@ -79,63 +84,101 @@ class DirectoryRendezvous implements Rendezvous {
   }
 
   async announce({ environment, addresses }: RendezvousEntry): Promise<void> {
-    const { job, restart, random } = this.#options
-    this.#beat++
-    const entry = { version: formatVersion, environment, job, restart, addresses, beat: this.#beat }
-    const path = join(this.#directory, `${environment}${suffix}`)
-    const temporary = join(this.#directory, `.${environment}.${toHex(random.bytes(8))}`)
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
-    try {
-      await writeSynced(temporary, `${JSON.stringify(entry)}\n`)
-      await rename(temporary, path)
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {})
-      throw error
+    const { job, restart } = this.#options
+    const content = `${JSON.stringify({ version: formatVersion, environment, job, restart, addresses })}\n`
+    const path = join(this.#directory, `${environment}-${digestOf(content)}-${++this.#beat}.json`)
+    const last = this.#announced
+    if (last?.content === content && (await hasRenamed(last.path, path))) {
+      this.#announced = { path, content }
+      return
     }
-    this.#announced = path
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+    await this.#write(environment, path, content)
+    this.#announced = { path, content }
+    for (const name of await this.#list(environment)) {
+      const old = join(this.#directory, name)
+      if (old !== path) await rm(old, { force: true }).catch(() => {})
+    }
   }
 
   async withdraw(): Promise<void> {
-    if (this.#announced !== undefined) await rm(this.#announced, { force: true })
+    if (this.#announced !== undefined) await rm(this.#announced.path, { force: true })
     this.#announced = undefined
   }
 
   async peers(): Promise<readonly RendezvousEntry[]> {
     const nowMs = this.#options.time.monotonic()
-    const sightings = new Map<string, Sighting>()
-    for (const environment of await this.#list()) {
-      const last = this.#sightings.get(environment)
-      const sighting =
-        last !== undefined && nowMs - last.readMs < rereadMs
-          ? last
-          : await this.#read(environment, last, nowMs)
-      if (sighting !== undefined) sightings.set(environment, sighting)
+    this.#see(await this.#list(), nowMs)
+    const alive = [...this.#sightings].filter(([, { changedMs }]) => nowMs - changedMs < leaseMs)
+    const unread = alive.filter(([, { names, digest }]) => !names.some((name) => digestIn(name) === digest))
+    const { few, many, manyFrom } = readsMax
+    let reads = alive.length - unread.length < manyFrom ? few : many
+    while (unread.length > 0 && reads-- > 0) {
+      const place = Math.floor(this.#options.random.fraction() * unread.length)
+      const [picked] = unread.splice(place, 1)
+      if (picked !== undefined) await this.#read(...picked)
     }
-    this.#sightings = sightings
-    const alive = [...sightings.values()].filter(({ changedMs }) => nowMs - changedMs < leaseMs)
-    return alive.map(({ entry }) => entry)
+    return alive.flatMap(([environment]) => this.#sightings.get(environment)?.entry ?? [])
   }
 
-  /** What is there now; what was there before if that cannot be read. */
-  async #read(environment: string, last: Sighting | undefined, nowMs: number): Promise<Sighting | undefined> {
-    const text = await readSmall(join(this.#directory, `${environment}${suffix}`))
-    const entry = text === undefined ? undefined : this.#parse(text, environment)
-    if (text === undefined || entry === undefined || text === last?.text)
-      return last && { ...last, readMs: nowMs }
-    return { text, entry, changedMs: nowMs, readMs: nowMs }
+  /** Notes whose names have changed; who has no file any more is forgotten. */
+  #see(listed: readonly string[], nowMs: number): void {
+    const namesOf = new Map<string, string[]>()
+    for (const name of listed) {
+      const names = namesOf.get(environmentIn(name))
+      if (names === undefined) namesOf.set(environmentIn(name), [name])
+      else names.push(name)
+    }
+    for (const [environment, names] of namesOf) {
+      const last = this.#sightings.get(environment)
+      const hasChanged = last === undefined || names.some((name) => !last.names.includes(name))
+      this.#sightings.set(environment, {
+        names,
+        changedMs: hasChanged ? nowMs : last.changedMs,
+        digest: last?.digest,
+        entry: last?.entry,
+      })
+    }
+    for (const environment of this.#sightings.keys()) {
+      if (!namesOf.has(environment)) this.#sightings.delete(environment)
+    }
   }
 
-  async #list(): Promise<string[]> {
-    const found = await readdir(this.#directory, { withFileTypes: true }).catch(
-      (error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return []
-        throw error
-      },
-    )
-    return found
-      .filter((file) => file.isFile() && file.name.endsWith(suffix))
-      .map((file) => file.name.slice(0, -suffix.length))
-      .filter(isEnvironment)
+  /** Reads the newest of a store's files; where that cannot be done, what was read before stays. */
+  async #read(environment: string, sighting: Sighting): Promise<void> {
+    const newest = sighting.names.toSorted((a, b) => beatIn(b) - beatIn(a))
+    for (const name of newest) {
+      const text = await readSmall(join(this.#directory, name))
+      const digest = digestIn(name)
+      if (text === undefined || digestOf(text) !== digest) continue
+      const entry = this.#parse(text, environment)
+      if (entry === undefined) continue
+      this.#sightings.set(environment, { ...sighting, digest, entry })
+      return
+    }
+  }
+
+  async #write(environment: string, path: string, content: string): Promise<void> {
+    const temporary = join(this.#directory, `.${environment}.${toHex(this.#options.random.bytes(8))}`)
+    try {
+      await writeSynced(temporary, content)
+      await rename(temporary, path)
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {})
+      throw error
+    }
+  }
+
+  /** Names of announcements, of everybody or of one store. */
+  async #list(environment?: string): Promise<string[]> {
+    const found = await readdir(this.#directory).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+    return found.filter((name) => {
+      const whose = environmentIn(name)
+      return environment === undefined ? whose !== '' : whose === environment
+    })
   }
 
   /** The entry, unless the text is none of this job, restart and store. */
@@ -181,14 +224,45 @@ async function closing(file: FileHandle, work: () => Promise<void>): Promise<voi
   await file.close()
 }
 
-/** The text of a small file; undefined when it cannot be read now. */
+/** The text of a small file; undefined when it cannot be read now. What is no file (a link, a pipe that nobody writes to) is not waited for. */
 async function readSmall(path: string): Promise<string | undefined> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
   try {
-    if ((await stat(path)).size > fileBytesMax) return undefined
-    return await readFile(path, 'utf8')
+    const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    try {
+      const found = await file.stat()
+      return found.isFile() && found.size <= fileBytesMax ? await file.readFile('utf8') : undefined
+    } finally {
+      await file.close()
+    }
   } catch {
     return undefined
   }
+}
+
+/** False where it could not be renamed, or a network file system does not say so: then it is written anew. */
+async function hasRenamed(from: string, to: string): Promise<boolean> {
+  return rename(from, to).then(
+    () => true,
+    () => false,
+  )
+}
+
+function digestOf(content: string): string {
+  return xxhash64(encodeText(content), 0n).toString(16).padStart(16, '0')
+}
+
+/** Whose file it is, by its name; empty when it is none of ours. */
+function environmentIn(name: string): string {
+  return namePattern.exec(name)?.[1] ?? ''
+}
+
+function digestIn(name: string): string | undefined {
+  return namePattern.exec(name)?.[2]
+}
+
+function beatIn(name: string): number {
+  return Number(namePattern.exec(name)?.[3])
 }
 
 function parseJson(text: string): unknown {

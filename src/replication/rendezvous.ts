@@ -14,7 +14,7 @@ export interface RendezvousEntry {
 }
 
 export interface Rendezvous {
-  /** Says that this store is alive and where; to be repeated every `announceIntervalMs`. May reject; it is tried again the next time. */
+  /** Says that this store is alive and where; to be repeated about every `announceIntervalMs`. May reject; it is tried again the next time. */
   announce(entry: RendezvousEntry): Promise<void>
   /** Takes the announcement back. Harmless when there is none. May reject. */
   withdraw(): Promise<void>

@@ -309,9 +309,9 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   }
 
   #announce(): Promise<void> {
-    const { rendezvous } = this.#options
+    const { rendezvous, random } = this.#options
     const addresses = this.addresses()
-    this.#announceAtMs = this.#nowMs() + announceIntervalMs
+    this.#announceAtMs = this.#nowMs() + announceIntervalMs * (0.75 + random.fraction() / 2)
     if (rendezvous === undefined || addresses.length === 0 || this.#announcing !== undefined)
       return Promise.resolve()
     const { environment } = this

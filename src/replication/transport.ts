@@ -31,8 +31,10 @@ export interface LinkEvents {
 /** Takes a link that has come about; its events go to what is returned. Must not throw. */
 export type Accept = (link: Link) => LinkEvents
 
-/** Where to listen: a port of a host (0: the system chooses), or the path of a Unix socket. */
-export type ListenAt = { readonly host: string; readonly port: number } | { readonly path: string }
+/** Where to listen: a port of a host (0: the system chooses), and of other addresses of the same computer; or the path of a Unix socket. */
+export type ListenAt =
+  | { readonly host: string; readonly port: number; readonly otherHosts?: readonly string[] }
+  | { readonly path: string }
 
 /** An open door. */
 export interface Listener {

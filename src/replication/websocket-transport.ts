@@ -81,6 +81,28 @@ function urlOf(address: string): string {
 }
 
 async function listen(at: ListenAt, accept: Accept, time: Time, doors: readonly Door[]): Promise<Listener> {
+  if ('path' in at) return listenAtOne(at, accept, time, doors)
+  const { host, port, otherHosts = [] } = at
+  const listeners: Listener[] = []
+  const close = async (): Promise<void> => {
+    await Promise.all(listeners.map((listener) => listener.close()))
+  }
+  try {
+    for (const each of [host, ...otherHosts])
+      listeners.push(await listenAtOne({ host: each, port }, accept, time, doors))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { addresses: listeners.flatMap(({ addresses }) => addresses), close }
+}
+
+async function listenAtOne(
+  at: ListenAt,
+  accept: Accept,
+  time: Time,
+  doors: readonly Door[],
+): Promise<Listener> {
   const opened = doors.map((door) => openDoor(door, time))
   const sockets = new WebSocketServer({ ...limits, noServer: true })
   const server = createServer(

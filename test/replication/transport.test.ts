@@ -1,6 +1,6 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
@@ -131,6 +131,31 @@ describe('WebSocket transport', () => {
     const everywhere = await transport.listen({ host: '0.0.0.0', port: 0 }, accept)
     expect(everywhere.addresses[0]).not.toMatch('0.0.0.0')
     await everywhere.close()
+  })
+
+  test('listens at several addresses, each of which can be dialled, or at none', async () => {
+    const at = { host: '127.0.0.1', port: 0, otherHosts: ['127.0.0.2'] }
+    const several = await transport.listen(at, accept)
+    expect(several.addresses.map((each) => new URL(each).hostname)).toEqual(['127.0.0.1', '127.0.0.2'])
+    for (const each of several.addresses)
+      expect(await outcome(new WebSocket(each + websocketPath))).toBe('open')
+    const port = Number(new URL(several.addresses[1] ?? '').port)
+    const taken = transport.listen({ host: '127.0.0.3', port, otherHosts: ['127.0.0.2'] }, accept)
+    await expect(taken).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    const free = await transport.listen({ host: '127.0.0.3', port }, accept)
+    await free.close()
+    await several.close()
+  })
+
+  const hasIpv6 = Object.values(networkInterfaces()).some((list) =>
+    list?.some(({ address }) => address === '::1'),
+  )
+
+  test.runIf(hasIpv6)('an IPv6 address is published in brackets', async () => {
+    const v6 = await transport.listen({ host: '::1', port: 0 }, accept)
+    expect(v6.addresses[0]).toMatch(/^ws:\/\/\[::1\]:\d+$/)
+    expect(await outcome(new WebSocket(v6.addresses[0] + websocketPath))).toBe('open')
+    await v6.close()
   })
 
   describe('at a Unix socket', () => {

@@ -13,7 +13,15 @@ afterEach(() => vi.unstubAllEnvs())
 
 describe('by default', () => {
   test('a store is in memory, alone, and bears the name of the host', () => {
-    vi.stubEnv('SLURM_JOB_ID', undefined)
+    for (const name of [
+      'CAIRN_JOB',
+      'SLURM_JOB_ID',
+      'FLUX_JOB_ID',
+      'PBS_JOBID',
+      'LSB_JOBID',
+      'PMIX_NAMESPACE',
+    ])
+      vi.stubEnv(name, undefined)
     vi.stubEnv('SLURM_RESTART_COUNT', undefined)
     const options = completeOptions({})
     expect(options).toMatchObject({ dir: undefined, network: undefined, checkpoint: undefined, job: 'local' })
@@ -32,6 +40,24 @@ describe('by default', () => {
     const { network } = completeOptions({ peers: [], secret })
     expect(network).toMatchObject({ listen: { port: 0 }, peers: [], join: undefined })
     expect(network?.listen).not.toMatchObject({ host: '0.0.0.0' })
+  })
+
+  test('the network interface may be chosen, by an option before the environment', () => {
+    vi.stubEnv('CAIRN_INTERFACE', '127.0.0.0/8')
+    const listen = (options: StoreOptions) =>
+      completeOptions({ peers: [], secret, ...options }).network?.listen
+    expect(listen({})).toEqual({ host: '127.0.0.1', port: 0, otherHosts: [] })
+    expect(listen({ listen: { port: 4000 } })).toMatchObject({ host: '127.0.0.1', port: 4000 })
+    expect(listen({ listen: { host: '::1', port: 1 } })).toEqual({ host: '::1', port: 1 })
+    vi.stubEnv('CAIRN_INTERFACE', 'no-such-interface')
+    expect(listen({ interface: '127.0.0.1' })).toMatchObject({ host: '127.0.0.1' })
+    expect(() => listen({})).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
+  })
+
+  test('the job is what the launcher says, where there is no scheduler', () => {
+    for (const name of ['SLURM_JOB_ID', 'FLUX_JOB_ID', 'PBS_JOBID', 'LSB_JOBID']) vi.stubEnv(name, undefined)
+    vi.stubEnv('PMIX_NAMESPACE', 'prterun-host-12@1')
+    expect(completeOptions({}).job).toBe('prterun-host-12-1')
   })
 
   test('a checkpoint includes what is the store’s own', () => {
@@ -67,6 +93,12 @@ describe('refused, with nothing opened, is', () => {
     ['a meeting place without a secret', 'SECRET_MISSING', { join: 'somewhere' }],
     ['peers without a secret', 'SECRET_MISSING', { peers: ['ws://10.0.0.1:1'] }],
     ['to listen without a secret', 'SECRET_MISSING', { listen: { host: '127.0.0.1', port: 0 } }],
+    ['an interface that is not there', 'OPTION_INVALID', { peers: [], interface: 'none0', secret }],
+    [
+      'an interface and a host',
+      'OPTION_INVALID',
+      { interface: 'lo', listen: { host: '127.0.0.1', port: 0 }, secret },
+    ],
     ['a secret that is empty', 'SECRET_WRONG', { peers: [], secret: '' }],
     ['a secret that is short', 'SECRET_WRONG', { peers: [], secret: 'fifteen bytes..' }],
     ['a secret of 15 bytes', 'SECRET_WRONG', { peers: [], secret: new Uint8Array(15) }],

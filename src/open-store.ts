@@ -138,9 +138,9 @@ function connect(
   options: CompleteOptions,
   network: NetworkOptions,
 ): Promise<Replicator> {
-  const { job, restartCount: restart, time, random, log } = options
+  const { job, restartCount: restart, time, random, fileSystem, log } = options
   const { join, peers, listen, advertise, secret } = network
-  const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random })
+  const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random, fileSystem })
   return startReplicator({
     replica: environment,
     transport: websocketTransport(time),

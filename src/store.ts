@@ -391,13 +391,14 @@ export class Store implements ContextStore {
     this.#checkOpen()
     await this.#makeDurable()
     const { options: complete, environment, writers } = this.#shared
-    const { job, time, random } = complete
+    const { job, time, random, fileSystem } = complete
     return writeCheckpoint(environment.snapshotSource(include, writers.keys()), {
       directory: dir,
       job,
       software: softwareVersion,
       time,
       random,
+      fileSystem,
       ...options,
     })
   }
@@ -408,7 +409,8 @@ export class Store implements ContextStore {
    */
   async restore(): Promise<RestoreReport> {
     this.#checkOpen()
-    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir)
+    const { fileSystem } = this.#shared.options
+    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir, { fileSystem })
     for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
     await this.#makeDurable()
     const { files, skipped, lost } = restoration

@@ -12,9 +12,16 @@
  * Readers do not compare clocks: an entry is alive while its text keeps changing, seen on the reader's own monotonic clock; one that is seen for the first
  * time counts as alive. Shared file systems show directories late and files half: what cannot be read now is read the next time.
  */
-import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { toHex } from '../base/bytes.ts'
+import { decodeText, encodeText, toHex } from '../base/bytes.ts'
+import {
+  type FileSystem,
+  type OpenFile,
+  nodeFileSystem,
+  readRange,
+  removeQuietly,
+  systemErrorCode,
+} from '../base/file-system.ts'
 import type { Random } from '../base/random.ts'
 import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -42,6 +49,8 @@ export interface DirectoryRendezvousOptions {
   readonly restart: number
   readonly time: Time
   readonly random: Random
+  /** @default the computer's own */
+  readonly fileSystem?: FileSystem
 }
 
 /** What was last seen of a store. */
@@ -60,6 +69,7 @@ export function directoryRendezvous(options: DirectoryRendezvousOptions): Rendez
 class DirectoryRendezvous implements Rendezvous {
   readonly #options: DirectoryRendezvousOptions
   readonly #directory: string
+  readonly #fileSystem: FileSystem
   #sightings = new Map<string, Sighting>()
   #beat = 0
   #announced: string | undefined
@@ -75,6 +85,7 @@ class DirectoryRendezvous implements Rendezvous {
       )
     }
     this.#options = options
+    this.#fileSystem = options.fileSystem ?? nodeFileSystem
     this.#directory = join(directory, `${job}-${restart}`)
   }
 
@@ -84,19 +95,20 @@ class DirectoryRendezvous implements Rendezvous {
     const entry = { version: formatVersion, environment, job, restart, addresses, beat: this.#beat }
     const path = join(this.#directory, `${environment}${suffix}`)
     const temporary = join(this.#directory, `.${environment}.${toHex(random.bytes(8))}`)
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+    await this.#fileSystem.mkdir(this.#directory, 0o700)
     try {
-      await writeSynced(temporary, `${JSON.stringify(entry)}\n`)
-      await rename(temporary, path)
+      await this.#writeSynced(temporary, encodeText(`${JSON.stringify(entry)}\n`))
+      await this.#fileSystem.rename(temporary, path)
     } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {})
+      await removeQuietly(this.#fileSystem, temporary)
       throw error
     }
     this.#announced = path
   }
 
   async withdraw(): Promise<void> {
-    if (this.#announced !== undefined) await rm(this.#announced, { force: true })
+    if (this.#announced === undefined) return
+    await this.#fileSystem.unlink(this.#announced).catch(unlessMissing)
     this.#announced = undefined
   }
 
@@ -118,7 +130,7 @@ class DirectoryRendezvous implements Rendezvous {
 
   /** What is there now; what was there before if that cannot be read. */
   async #read(environment: string, last: Sighting | undefined, nowMs: number): Promise<Sighting | undefined> {
-    const text = await readSmall(join(this.#directory, `${environment}${suffix}`))
+    const text = await this.#readSmall(join(this.#directory, `${environment}${suffix}`))
     const entry = text === undefined ? undefined : this.#parse(text, environment)
     if (text === undefined || entry === undefined || text === last?.text)
       return last && { ...last, readMs: nowMs }
@@ -126,16 +138,38 @@ class DirectoryRendezvous implements Rendezvous {
   }
 
   async #list(): Promise<string[]> {
-    const found = await readdir(this.#directory, { withFileTypes: true }).catch(
-      (error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return []
-        throw error
-      },
-    )
-    return found
-      .filter((file) => file.isFile() && file.name.endsWith(suffix))
-      .map((file) => file.name.slice(0, -suffix.length))
+    const names = (await this.#fileSystem.readdir(this.#directory).catch(unlessMissing)) ?? []
+    return names
+      .filter((name) => name.endsWith(suffix))
+      .map((name) => name.slice(0, -suffix.length))
       .filter(isEnvironment)
+  }
+
+  async #writeSynced(path: string, text: Uint8Array): Promise<void> {
+    const file = await this.#fileSystem.open(path, 'wx', 0o600)
+    await closing(file, async () => {
+      for (let done = 0; done < text.length;) {
+        const { bytesWritten } = await file.write(text, done, text.length - done, done)
+        done += bytesWritten
+      }
+      await file.sync()
+    })
+  }
+
+  /** The text of a small file; undefined when it cannot be read now. */
+  async #readSmall(path: string): Promise<string | undefined> {
+    try {
+      const facts = await this.#fileSystem.stat(path)
+      if (!facts.isFile() || facts.size > fileBytesMax) return undefined
+      const file = await this.#fileSystem.open(path, 'r')
+      try {
+        return decodeText(await readRange(file, 0, facts.size))
+      } finally {
+        await file.close()
+      }
+    } catch {
+      return undefined
+    }
   }
 
   /** The entry, unless the text is none of this job, restart and store. */
@@ -162,16 +196,8 @@ function isAddresses(value: unknown): value is readonly string[] {
   )
 }
 
-async function writeSynced(path: string, text: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  await closing(file, async () => {
-    await file.writeFile(text)
-    await file.sync()
-  })
-}
-
 /** Closing is checked: on a network file system it is where a failed write shows. */
-async function closing(file: FileHandle, work: () => Promise<void>): Promise<void> {
+async function closing(file: OpenFile, work: () => Promise<void>): Promise<void> {
   try {
     await work()
   } catch (error) {
@@ -181,14 +207,8 @@ async function closing(file: FileHandle, work: () => Promise<void>): Promise<voi
   await file.close()
 }
 
-/** The text of a small file; undefined when it cannot be read now. */
-async function readSmall(path: string): Promise<string | undefined> {
-  try {
-    if ((await stat(path)).size > fileBytesMax) return undefined
-    return await readFile(path, 'utf8')
-  } catch {
-    return undefined
-  }
+function unlessMissing(error: unknown): undefined {
+  if (systemErrorCode(error) !== 'ENOENT') throw error
 }
 
 function parseJson(text: string): unknown {

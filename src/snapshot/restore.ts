@@ -10,7 +10,7 @@ import { basename, join } from 'node:path'
 import { ContextStoreError, type ErrorCode } from '../errors.ts'
 import type { ShardName } from '../model/shard.ts'
 import type { Update } from '../model/update.ts'
-import { nodeFileSystem, type FileSystem } from './file-system.ts'
+import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
 import { cellsOfSections, damaged } from './format.ts'
 import {
   manifestFileName,

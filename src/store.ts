@@ -411,7 +411,7 @@ export class Store implements ContextStore {
     this.#checkOpen()
     const { fileSystem } = this.#shared.options
     const restoration = await restoreCheckpoint(this.#checkpointOptions().dir, { fileSystem })
-    for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
+    for await (const { shards } of restoration) this.#shared.environment.apply(shards)
     await this.#makeDurable()
     const { files, skipped, lost } = restoration
     const facts = { files: files.length, skipped: skipped.length, lost: [...lost] }

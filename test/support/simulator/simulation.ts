@@ -222,6 +222,7 @@ export class Simulation {
   /** Nothing will run on it any more. */
   remove(computer: Computer): void {
     computer.isRemoved = true
+    this.oracle.lost(computer.disk)
   }
 
   wipe({ disk }: Computer): void {
@@ -230,13 +231,10 @@ export class Simulation {
   }
 
   async restoreNewest(process: SimulatedProcess): Promise<void> {
-    process.isRestoring = true
     try {
       await process.store.restore()
     } catch (error) {
       if (!isExpected(error)) throw error
-    } finally {
-      process.isRestoring = false
     }
   }
 
@@ -308,7 +306,7 @@ export class Simulation {
     this.#throwViolation()
   }
 
-  /** Every checkpoint in one fresh store, twice, is what the live stores have. */
+  /** Every checkpoint in one fresh store, twice, is what a live store has that restores them, too. */
   async #restoreElsewhere(): Promise<void> {
     const { schedule, files, oracle } = this
     const time = new ProcessTime(schedule)
@@ -318,9 +316,11 @@ export class Simulation {
       const restoration = await restoreCheckpoint(checkpointDirectory, {
         fileSystem: files.clientOf('reader', time),
       })
-      for await (const { shard, update } of restoration) reader.apply([{ shard, update }])
+      for await (const { shards } of restoration) reader.apply(shards)
     }
+    // Of computers that are gone there may be checkpoints with more than anybody has.
     const [live] = this.processes
+    await live?.store.restore()
     if (live !== undefined && reader.rootDigest() !== live.digest)
       oracle.fail('I14', 'all checkpoints together are not what the live stores have')
   }

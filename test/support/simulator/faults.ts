@@ -175,7 +175,7 @@ const episodes: Readonly<Record<Family, Episode>> = {
     const names = files.list(checkpointDirectory).filter((name) => !name.startsWith('.'))
     if (names.length > 0 && choices.chance(0.7)) {
       const path = `${checkpointDirectory}/${choices.pick(names)}`
-      oracle.rotten.add(path)
+      oracle.rotted(path)
       if (files.rot(path)) simulation.fired('rot')
       return undefined
     }

@@ -94,7 +94,7 @@ export class SimulatedNetwork {
   /** A process is gone: its doors are closed, and its links break, unless the whole computer went down and nobody says so. */
   gone(host: Host, isSilent: boolean): void {
     for (const [address, door] of this.#doors) if (door.host === host) this.#doors.delete(address)
-    for (const link of [...this.links]) {
+    for (const link of this.links) {
       if (link.host !== host) continue
       if (isSilent) link.vanish()
       else link.break()

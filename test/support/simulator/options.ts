@@ -55,15 +55,15 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
   const density = choices.pick([0.1, 0.3, 0.6])
   const drawn = familyNames.filter(() => choices.chance(density))
   // Small clusters find most, and cost least.
-  const stores = 3 + Math.min(choices.below(10), choices.below(10))
+  const stores = 3 + Math.min(choices.below(10), choices.below(10), choices.below(10))
   return {
     seed,
     stores,
     minutes: 10,
     families: drawn.length === 0 ? [choices.pick(familyNames)] : drawn,
-    rootIntervalMs: choices.pick([1_000, 3_000, 10_000]),
+    rootIntervalMs: choices.pick([1_000, 10_000, 10_000]),
     sendBufferBytesMax: drawn.includes('slow-peer') ? choices.pick([2_000, 20_000]) : 8 * 1024 * 1024,
-    callIntervalMs: choices.pick([1_000, 3_000, 10_000]),
+    callIntervalMs: choices.pick([3_000, 10_000, 30_000]),
     faultIntervalMs: choices.pick([20_000, 60_000]),
     flushes: choices.pick([0.1, 0.3]),
     valueBytes: choices.pick([4, 40, 1_000]),

@@ -30,7 +30,7 @@ import { addressOf, type ShardName } from '../../../src/model/shard.ts'
 import type { Change } from '../../../src/model/shard-document.ts'
 import type { Checkpoint } from '../../../src/snapshot/checkpoint.ts'
 import { parseTrailer, trailerBytes, uncoveredBytes } from '../../../src/snapshot/format.ts'
-import { parseSnapshotFileName } from '../../../src/snapshot/generations.ts'
+import { parseManifestFileName, parseSnapshotFileName } from '../../../src/snapshot/generations.ts'
 import type { SimulatedDisk } from './disk.ts'
 import { checkpointDirectory, type SimulatedProcess } from './process.ts'
 import type { SharedFiles } from './shared-files.ts'
@@ -115,8 +115,6 @@ export class Oracle {
   readonly #ackedClocks = new Map<SimulatedDisk, Map<ShardName, Clocks>>()
   /** Generations that were reported, by environment. */
   readonly #reported = new Map<string, number>()
-  /** Files that were damaged on purpose. */
-  readonly rotten = new Set<string>()
   readonly deeds = new Map<SimulatedProcess, Deeds>()
   readonly #files: SharedFiles
 
@@ -185,8 +183,8 @@ export class Oracle {
   wrote(key: Key, value: string): void {
     const name = JSON.stringify(key)
     const values = this.#written.get(name)
-    if (values === undefined) this.#written.set(name, new Set([value]))
-    else values.add(value)
+    if (values === undefined) this.#written.set(name, new Set([JSON.stringify(value)]))
+    else values.add(JSON.stringify(value))
   }
 
   /** Flushes, and holds what is told against what the disk has. */
@@ -220,8 +218,18 @@ export class Oracle {
     this.#reported.set(environment, (this.#reported.get(environment) ?? 0) + 1)
     const content = this.#files.content(path)
     const isThere = content !== undefined && toHex(createHash('sha256').update(content).digest()) === sha256
-    if (!isThere && !this.rotten.has(path)) this.fail('I13', `${file} was reported and is not there`)
+    if (!isThere && !this.#rotten.has(path)) this.fail('I13', `${file} was reported and is not there`)
     this.#checkGenerations(environment)
+  }
+
+  readonly #rotten = new Set<string>()
+
+  /** A file is damaged on purpose: of its environment those generations are due that are reported from now on. */
+  rotted(path: string): void {
+    this.#rotten.add(path)
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    const environment = parseSnapshotFileName(name)?.environment ?? parseManifestFileName(name)
+    if (environment !== undefined) this.#reported.delete(environment)
   }
 
   /** A frame that nobody sent so: nothing may be different after it. */
@@ -290,8 +298,8 @@ export class Oracle {
       for (const item of doneAtLeast)
         if (!items.has(item)) this.fail('I8', `${name} has not item ${item}, which was done and is safe`)
       for (const { key, value: text } of store.entries())
-        if (!this.#written.get(JSON.stringify(key))?.has(String(text)))
-          this.fail('I2', `${name} has ${String(text)} at ${JSON.stringify(key)}, which nobody wrote`)
+        if (!this.#written.get(JSON.stringify(key))?.has(JSON.stringify(text)))
+          this.fail('I2', `${name} has ${JSON.stringify(text)} at ${JSON.stringify(key)}, which nobody wrote`)
       this.#checkAllPairs(process)
     }
     this.#checkSize(processes)
@@ -331,12 +339,12 @@ export class Oracle {
         }
       }
     }
-    if (process.isRestoring) return
     for (const pair of pairs.values()) this.#checkPair(process, pair)
   }
 
   #checkPair(process: SimulatedProcess, [worker, place]: Key): void {
     const { store } = process
+    if (process.isClosed) return
     const [left, right] = [
       store.get(['left', worker as string, place as number]),
       store.get(['right', worker as string, place as number]),
@@ -344,7 +352,7 @@ export class Oracle {
     if (left !== right)
       this.fail(
         'I4',
-        `${process.name} sees half of a batch of ${worker}: ${String(left)} and ${String(right)}`,
+        `${process.name} sees half of a batch of ${worker}: ${JSON.stringify(left)} and ${JSON.stringify(right)}`,
       )
   }
 
@@ -370,18 +378,16 @@ export class Oracle {
     if (environment !== undefined) this.#checkGenerations(environment)
   }
 
-  /** Two are whole, as soon as two were reported; one less for each that was damaged on purpose. */
+  /** Two are whole, as soon as two were reported. */
   #checkGenerations(environment: string): void {
     const due = Math.min(2, this.#reported.get(environment) ?? 0)
-    let [whole, rotten] = [0, 0]
+    let whole = 0
     for (const name of due === 0 ? [] : this.#files.list(checkpointDirectory)) {
       if (parseSnapshotFileName(name)?.environment !== environment) continue
       const path = `${checkpointDirectory}/${name}`
-      if (this.rotten.has(path)) rotten++
-      else if (isWhole(path, this.#files.content(path))) whole++
+      if (isWhole(path, this.#files.content(path))) whole++
     }
-    if (whole + rotten < due)
-      this.fail('I13', `${whole} generations of ${environment} are whole, ${due} are due`)
+    if (whole < due) this.fail('I13', `${whole} generations of ${environment} are whole, ${due} are due`)
   }
 
   /** A register a key and incarnation, a counter an incarnation, a progress block an incarnation, an amount an item and worker. */
@@ -413,4 +419,11 @@ function isWhole(path: string, content: Uint8Array | undefined): boolean {
 
 export function isNotDurable(error: unknown): boolean {
   return error instanceof ContextStoreError && error.code === 'NOT_DURABLE'
+}
+
+/** What the world may do to a call. */
+export function isExpected(error: unknown): boolean {
+  if (isNotDurable(error)) return true
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return ['STORE_CLOSED', 'SNAPSHOT_MISSING', 'SNAPSHOT_DAMAGED', 'TIMEOUT'].includes(code)
 }

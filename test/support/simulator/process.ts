@@ -25,8 +25,6 @@ export class SimulatedProcess implements Host {
   readonly time: ProcessTime
   readonly environment: Environment
   readonly store: Store
-  /** True while what a checkpoint holds goes in shard by shard. */
-  isRestoring = false
   isClosed = false
   readonly #shared: Shared
 
@@ -51,7 +49,10 @@ export class SimulatedProcess implements Host {
         job,
         restartCount: 0,
         shardBy: byElement(0),
-        checkpoint: { dir: checkpointDirectory, include: choices.chance(0.5) ? 'own' : 'all' },
+        checkpoint: {
+          dir: checkpointDirectory,
+          include: name === 'node-0' || choices.chance(0.5) ? 'all' : 'own',
+        },
         time,
         random,
         log: simulation.oracle.logOf(name),

@@ -12,7 +12,7 @@ import { MemoryStorage } from '../../../src/storage/memory-storage.ts'
 import { goodDisk, SimulatedDisk } from './disk.ts'
 import { beginFaults } from './faults.ts'
 import { goodNetwork, SimulatedNetwork } from './network.ts'
-import { isNotDurable, Oracle, Violation } from './oracle.ts'
+import { isExpected, Oracle, Violation } from './oracle.ts'
 import type { Family, SimulationOptions } from './options.ts'
 import { checkpointDirectory, SimulatedProcess } from './process.ts'
 import { ProcessTime, Schedule } from './schedule.ts'
@@ -257,7 +257,7 @@ export class Simulation {
   async #converge(): Promise<number> {
     const { schedule, oracle, options } = this
     this.isCalm = true
-    for (const end of [...this.ending]) end()
+    for (const end of this.ending) end()
     Object.assign(this.network.conditions, goodNetwork())
     Object.assign(this.files.conditions, goodSharedFiles())
     for (const { disk, process } of this.computers) {
@@ -338,13 +338,6 @@ export class Simulation {
   #throwViolation(): void {
     if (this.oracle.violation !== undefined) throw this.oracle.violation
   }
-}
-
-/** What the world may do to a call. */
-export function isExpected(error: unknown): boolean {
-  if (isNotDurable(error)) return true
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  return ['STORE_CLOSED', 'SNAPSHOT_MISSING', 'SNAPSHOT_DAMAGED', 'OUTPUT_EXISTS', 'TIMEOUT'].includes(code)
 }
 
 export function simulate(options: SimulationOptions): Promise<SimulationReport> {

@@ -1,7 +1,7 @@
 /** What the workers of the job do: calls of the store, one after another, as a user makes them. */
-import { amountOf, eventsCounter, rowsCounter, step } from './oracle.ts'
+import { amountOf, eventsCounter, isExpected, rowsCounter, step } from './oracle.ts'
 import type { SimulatedProcess } from './process.ts'
-import { isExpected, type Simulation } from './simulation.ts'
+import type { Simulation } from './simulation.ts'
 
 const keysOwn = 8
 const keysShared = 6
@@ -25,7 +25,7 @@ export function beginWork(simulation: Simulation, process: SimulatedProcess): vo
   }
   repeat(options.callIntervalMs, () => makeCall(simulation, process))
   repeat(sampleMs, async () => {
-    if (!process.isRestoring) simulation.oracle.sample(process, bufferedMax(options.sendBufferBytesMax))
+    simulation.oracle.sample(process, bufferedMax(options.sendBufferBytesMax))
   })
   repeat(checkpointMs, async () => {
     simulation.oracle.checkpointed(await process.store.checkpoint())

@@ -113,6 +113,8 @@ export class Oracle {
   readonly #samples = new Map<SimulatedProcess, Sample>()
   readonly #written = new Map<string, Set<string>>()
   readonly #ackedClocks = new Map<SimulatedDisk, Map<ShardName, Clocks>>()
+  /** Files that were damaged on purpose. */
+  readonly #rotten = new Set<string>()
   /** Generations that were reported, by environment. */
   readonly #reported = new Map<string, number>()
   readonly deeds = new Map<SimulatedProcess, Deeds>()
@@ -215,14 +217,12 @@ export class Oracle {
   /** A checkpoint was reported to be there. */
   checkpointed(checkpoint: Checkpoint): void {
     const { environment, file, path, sha256 } = checkpoint
-    this.#reported.set(environment, (this.#reported.get(environment) ?? 0) + 1)
     const content = this.#files.content(path)
     const isThere = content !== undefined && toHex(createHash('sha256').update(content).digest()) === sha256
-    if (!isThere && !this.#rotten.has(path)) this.fail('I13', `${file} was reported and is not there`)
+    if (isThere) this.#reported.set(environment, (this.#reported.get(environment) ?? 0) + 1)
+    else if (!this.#rotten.has(path)) this.fail('I13', `${file} was reported and is not there`)
     this.#checkGenerations(environment)
   }
-
-  readonly #rotten = new Set<string>()
 
   /** A file is damaged on purpose: of its environment those generations are due that are reported from now on. */
   rotted(path: string): void {

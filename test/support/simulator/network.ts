@@ -319,7 +319,8 @@ export class SimulatedLink implements Link {
         other.receive(frame)
         return other.receive(frame, kind)
       case 'replay':
-        other.receive(oneOf(choices, past) ?? frame, kind)
+        if (past.length === 0) return other.receive(frame)
+        other.receive(choices.pick(past), kind)
         return other.receive(frame, kind)
       case 'swap':
         // The next frame overtakes; alone in the queue it is lost.

@@ -148,7 +148,7 @@ export class Environment implements Replica {
   commitStock(change: Change): void {
     this.#observeStamps([change])
     // Of one client's clocks, some may have come in from a peer since: what waits is not to be joined with what came after them.
-    this.#tell()
+    this.tell()
     this.commitOwn([change])
     for (const learner of this.#learners) learner([change])
   }

@@ -11,7 +11,7 @@ import type { Key } from './model/key.ts'
 import type { Store } from './store.ts'
 import { openSnapshot, type SnapshotOptions } from './open-store.ts'
 import { commitFile } from './snapshot/commit-file.ts'
-import { nodeFileSystem } from './snapshot/file-system.ts'
+import { nodeFileSystem } from './base/file-system.ts'
 import { softwareVersion } from './version.ts'
 
 /** `jsonl`: canonical JSON Lines; `csv`: RFC 4180; `parquet`: typed columns, Snappy; `journal`: a run for people, Markdown, and as JSON. */

@@ -59,7 +59,7 @@ export async function withLiveSnapshot<T>(
     const path = join(folder, 'snapshot')
     for (let attempt = 1; !(await snapshotInto(path, folder, options)); attempt++) {
       if (attempt === attemptsMax) throw unanswered(options.directory)
-      await sleep(attemptMs)
+      await sleep(options.time, attemptMs)
     }
     return await use(path)
   } finally {

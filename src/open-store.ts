@@ -145,9 +145,9 @@ function connect(
   options: CompleteOptions,
   network: NetworkOptions,
 ): Promise<Replicator> {
-  const { job, restartCount: restart, time, random, log } = options
+  const { job, restartCount: restart, time, random, fileSystem, log } = options
   const { join, peers, listen, advertise, secret, yjsOrigins: origins } = network
-  const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random })
+  const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random, fileSystem })
   const doors = origins === undefined ? [] : [new YjsEndpoint({ port, secret, job, origins, log })]
   return startReplicator({
     replica: environment,

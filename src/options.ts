@@ -1,6 +1,7 @@
 /** Options of a store: what each means, its unit, its default, and what raising or lowering it costs. */
 import { readFileSync, statSync } from 'node:fs'
 import { hostname, networkInterfaces } from 'node:os'
+import { nodeFileSystem, type FileSystem } from './base/file-system.ts'
 import { systemRandom, type Random } from './base/random.ts'
 import { systemTime, type Time } from './base/time.ts'
 import { silentLog, type Log } from './base/log.ts'
@@ -99,6 +100,8 @@ export interface CompleteOptions {
   readonly log: Log
   readonly time: Time
   readonly random: Random
+  /** Where checkpoints and the rendezvous directory are. */
+  readonly fileSystem: FileSystem
 }
 
 /** How the store talks to others. */
@@ -142,6 +145,7 @@ export function completeOptions(options: StoreOptions): CompleteOptions {
     log: options.log ?? silentLog,
     time: options.time ?? systemTime,
     random: options.random ?? systemRandom,
+    fileSystem: nodeFileSystem,
   })
 }
 

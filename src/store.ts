@@ -441,13 +441,14 @@ export class Store implements ContextStore {
     this.#checkOpen()
     await this.#makeDurable()
     const { options: complete, environment, writers } = this.#shared
-    const { job, time, random } = complete
+    const { job, time, random, fileSystem } = complete
     return writeCheckpoint(environment.snapshotSource(include, writers.keys()), {
       directory: dir,
       job,
       software: softwareVersion,
       time,
       random,
+      fileSystem,
       ...options,
     })
   }
@@ -458,8 +459,9 @@ export class Store implements ContextStore {
    */
   async restore(): Promise<RestoreReport> {
     this.#checkOpen()
-    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir)
-    for await (const { shard, update } of restoration) this.#shared.environment.apply([{ shard, update }])
+    const { fileSystem } = this.#shared.options
+    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir, { fileSystem })
+    for await (const { shards } of restoration) this.#shared.environment.apply(shards)
     await this.#makeDurable()
     const { files, skipped, lost } = restoration
     const facts = { files: files.length, skipped: skipped.length, lost: [...lost] }

@@ -28,6 +28,8 @@ export const systemTime: Time = {
 }
 
 /** Resolves after `delayMs`; does keep the process alive, because somebody awaits it. */
-export function sleep(delayMs: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, delayMs))
+export function sleep(time: Time, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    time.after(delayMs, resolve, { keepAlive: true })
+  })
 }

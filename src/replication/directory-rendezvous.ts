@@ -15,10 +15,16 @@
  * Readers do not compare clocks: an entry is alive while its name keeps changing, seen on the reader's own monotonic clock; one that is seen for the first
  * time counts as alive. Shared file systems show directories late and files half: what cannot be read now is read at the next look.
  */
-import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { encodeText, toHex, xxhash64 } from '../base/bytes.ts'
+import { decodeText, encodeText, toHex, xxhash64 } from '../base/bytes.ts'
+import {
+  type FileSystem,
+  type OpenFile,
+  nodeFileSystem,
+  readRange,
+  removeQuietly,
+  systemErrorCode,
+} from '../base/file-system.ts'
 import type { Random } from '../base/random.ts'
 import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -45,6 +51,8 @@ export interface DirectoryRendezvousOptions {
   readonly restart: number
   readonly time: Time
   readonly random: Random
+  /** @default the computer's own */
+  readonly fileSystem?: FileSystem
 }
 
 /** What was last seen of a store. */
@@ -65,6 +73,7 @@ export function directoryRendezvous(options: DirectoryRendezvousOptions): Rendez
 class DirectoryRendezvous implements Rendezvous {
   readonly #options: DirectoryRendezvousOptions
   readonly #directory: string
+  readonly #fileSystem: FileSystem
   readonly #sightings = new Map<string, Sighting>()
   #beat = 0
   #announced: { readonly path: string; readonly content: string } | undefined
@@ -80,6 +89,7 @@ class DirectoryRendezvous implements Rendezvous {
       )
     }
     this.#options = options
+    this.#fileSystem = options.fileSystem ?? nodeFileSystem
     this.#directory = join(directory, `${job}-${restart}`)
   }
 
@@ -88,21 +98,22 @@ class DirectoryRendezvous implements Rendezvous {
     const content = `${JSON.stringify({ version: formatVersion, environment, job, restart, addresses })}\n`
     const path = join(this.#directory, `${environment}-${digestOf(content)}-${++this.#beat}.json`)
     const last = this.#announced
-    if (last?.content === content && (await hasRenamed(last.path, path))) {
+    if (last?.content === content && (await this.#hasRenamed(last.path, path))) {
       this.#announced = { path, content }
       return
     }
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+    await this.#fileSystem.mkdir(this.#directory, 0o700)
     await this.#write(environment, path, content)
     this.#announced = { path, content }
     for (const name of await this.#list(environment)) {
       const old = join(this.#directory, name)
-      if (old !== path) await rm(old, { force: true }).catch(() => {})
+      if (old !== path) await removeQuietly(this.#fileSystem, old)
     }
   }
 
   async withdraw(): Promise<void> {
-    if (this.#announced !== undefined) await rm(this.#announced.path, { force: true })
+    if (this.#announced === undefined) return
+    await this.#fileSystem.unlink(this.#announced.path).catch(unlessMissing)
     this.#announced = undefined
   }
 
@@ -148,7 +159,7 @@ class DirectoryRendezvous implements Rendezvous {
   async #read(environment: string, sighting: Sighting): Promise<void> {
     const newest = sighting.names.toSorted((a, b) => beatIn(b) - beatIn(a))
     for (const name of newest) {
-      const text = await readSmall(join(this.#directory, name))
+      const text = await this.#readSmall(join(this.#directory, name))
       const digest = digestIn(name)
       if (text === undefined || digestOf(text) !== digest) continue
       const entry = this.#parse(text, environment)
@@ -161,24 +172,56 @@ class DirectoryRendezvous implements Rendezvous {
   async #write(environment: string, path: string, content: string): Promise<void> {
     const temporary = join(this.#directory, `.${environment}.${toHex(this.#options.random.bytes(8))}`)
     try {
-      await writeSynced(temporary, content)
-      await rename(temporary, path)
+      await this.#writeSynced(temporary, encodeText(content))
+      await this.#fileSystem.rename(temporary, path)
     } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {})
+      await removeQuietly(this.#fileSystem, temporary)
       throw error
     }
   }
 
   /** Names of announcements, of everybody or of one store. */
   async #list(environment?: string): Promise<string[]> {
-    const found = await readdir(this.#directory).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return []
-      throw error
-    })
+    const found = (await this.#fileSystem.readdir(this.#directory).catch(unlessMissing)) ?? []
     return found.filter((name) => {
       const whose = environmentIn(name)
       return environment === undefined ? whose !== '' : whose === environment
     })
+  }
+
+  async #writeSynced(path: string, text: Uint8Array): Promise<void> {
+    const file = await this.#fileSystem.open(path, 'wx', 0o600)
+    await closing(file, async () => {
+      for (let done = 0; done < text.length;) {
+        const { bytesWritten } = await file.write(text, done, text.length - done, done)
+        done += bytesWritten
+      }
+      await file.sync()
+    })
+  }
+
+  /** False where it could not be renamed, or a network file system does not say so: then it is written anew. */
+  #hasRenamed(from: string, to: string): Promise<boolean> {
+    return this.#fileSystem.rename(from, to).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  /** The text of a small file; undefined when it cannot be read now. */
+  async #readSmall(path: string): Promise<string | undefined> {
+    try {
+      const file = await this.#fileSystem.open(path, 'plain')
+      try {
+        const facts = await file.stat()
+        if (!facts.isFile() || facts.size > fileBytesMax) return undefined
+        return decodeText(await readRange(file, 0, facts.size))
+      } finally {
+        await file.close()
+      }
+    } catch {
+      return undefined
+    }
   }
 
   /** The entry, unless the text is none of this job, restart and store. */
@@ -205,16 +248,8 @@ function isAddresses(value: unknown): value is readonly string[] {
   )
 }
 
-async function writeSynced(path: string, text: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  await closing(file, async () => {
-    await file.writeFile(text)
-    await file.sync()
-  })
-}
-
 /** Closing is checked: on a network file system it is where a failed write shows. */
-async function closing(file: FileHandle, work: () => Promise<void>): Promise<void> {
+async function closing(file: OpenFile, work: () => Promise<void>): Promise<void> {
   try {
     await work()
   } catch (error) {
@@ -224,28 +259,8 @@ async function closing(file: FileHandle, work: () => Promise<void>): Promise<voi
   await file.close()
 }
 
-/** The text of a small file; undefined when it cannot be read now. What is no file (a link, a pipe that nobody writes to) is not waited for. */
-async function readSmall(path: string): Promise<string | undefined> {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
-  try {
-    const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-    try {
-      const found = await file.stat()
-      return found.isFile() && found.size <= fileBytesMax ? await file.readFile('utf8') : undefined
-    } finally {
-      await file.close()
-    }
-  } catch {
-    return undefined
-  }
-}
-
-/** False where it could not be renamed, or a network file system does not say so: then it is written anew. */
-async function hasRenamed(from: string, to: string): Promise<boolean> {
-  return rename(from, to).then(
-    () => true,
-    () => false,
-  )
+function unlessMissing(error: unknown): undefined {
+  if (systemErrorCode(error) !== 'ENOENT') throw error
 }
 
 function digestOf(content: string): string {

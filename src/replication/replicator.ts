@@ -163,7 +163,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     )
     // Timers do not keep the process alive, and a store that only dials has nothing else between two tries.
     const isOver = round.result.then(() => this.#rounds.delete(round.id))
-    while (this.#rounds.has(round.id)) await Promise.race([isOver, sleep(tickMs)])
+    while (this.#rounds.has(round.id)) await Promise.race([isOver, sleep(this.#options.time, tickMs)])
     timer.cancel()
     return round.result
   }

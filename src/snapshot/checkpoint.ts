@@ -29,7 +29,7 @@ import {
   systemErrorCode,
   type FileHash,
   type FileSystem,
-} from './file-system.ts'
+} from '../base/file-system.ts'
 import { cellsOfSections, compareNames, digestOfSections, type SnapshotManifest } from './format.ts'
 import {
   byGeneration,

@@ -25,7 +25,7 @@ import {
   type FileHash,
   type FileSystem,
   type OpenFile,
-} from './file-system.ts'
+} from '../base/file-system.ts'
 
 export interface CommitOptions {
   readonly fileSystem: FileSystem

@@ -13,7 +13,7 @@
 import { join } from 'node:path'
 import { decodeText, encodeText } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
-import { readRange, systemErrorCode, type FileSystem } from './file-system.ts'
+import { readRange, systemErrorCode, type FileSystem } from '../base/file-system.ts'
 import { damaged } from './format.ts'
 
 /** One committed checkpoint of one environment. */

@@ -5,7 +5,7 @@
  */
 import { basename, dirname, join } from 'node:path'
 import { ContextStoreError } from '../errors.ts'
-import type { FileSystem } from './file-system.ts'
+import type { FileSystem } from '../base/file-system.ts'
 import { findCheckpoints, skippedBy, type SkippedFile } from './restore.ts'
 import { parseManifestFileName, parseSnapshotFileName } from './generations.ts'
 import { openSnapshotFile, SnapshotFile } from './snapshot-file.ts'

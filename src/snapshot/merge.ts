@@ -23,7 +23,7 @@ import { equalClocks } from '../model/clocks.ts'
 import { encodeState, ShardDocument } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { commitFile, refuseExisting } from './commit-file.ts'
-import { nodeFileSystem, type FileSystem } from './file-system.ts'
+import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
 import {
   cellsOfSections,
   codec,

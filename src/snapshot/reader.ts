@@ -1,7 +1,7 @@
 /** Snapshots in memory, for tools that only read: list, query, export, compare. */
 import { ShardDocument } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
-import { nodeFileSystem, type FileSystem } from './file-system.ts'
+import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
 import { compareNames } from './format.ts'
 import { openInputs } from './inputs.ts'
 import type { SkippedFile } from './restore.ts'

@@ -8,10 +8,10 @@
  */
 import { basename, join } from 'node:path'
 import { ContextStoreError, type ErrorCode } from '../errors.ts'
-import type { ShardName } from '../model/shard.ts'
+import { addressOf, type ShardName } from '../model/shard.ts'
 import type { Update } from '../model/update.ts'
-import { nodeFileSystem, type FileSystem } from './file-system.ts'
-import { cellsOfSections, damaged } from './format.ts'
+import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
+import { cellsOfSections, damaged, type Section } from './format.ts'
 import {
   manifestFileName,
   parseManifestFileName,
@@ -67,20 +67,28 @@ export interface RestoreOptions extends FindOptions {
   readonly shards?: (shard: ShardName) => boolean
 }
 
-/** One shard's state, as one file has it. */
+/** One shard's state. */
 export interface RestoredShard {
   readonly shard: ShardName
   readonly update: Update
-  /** The file it came from. */
+}
+
+/**
+ * The shards of one worker, as one file has them. To be applied as one: its batches span shards, and a crash in between would
+ * leave half of them.
+ */
+export interface RestoredWorker {
+  readonly shards: readonly RestoredShard[]
+  /** The file they came from. */
   readonly file: string
 }
 
 /**
- * The states of the shards, to be applied in any order; iterated once. A shard comes more than once where
- * several environments hold it. The report is complete when the iteration ended: a file that fails on the way
+ * The states of the shards, to be applied in any order; iterated once. A worker comes more than once where
+ * several environments hold its shards. The report is complete when the iteration ended: a file that fails on the way
  * is replaced by the generation before, from its beginning, which does no harm.
  */
-export interface Restoration extends AsyncIterable<RestoredShard> {
+export interface Restoration extends AsyncIterable<RestoredWorker> {
   /** Files in use, one an environment. */
   readonly files: readonly FoundCheckpoint[]
   readonly skipped: readonly SkippedFile[]
@@ -110,7 +118,7 @@ export async function findCheckpoints(
 }
 
 /**
- * Opens what `findCheckpoints` finds for reading. Memory: one section. Iterate once.
+ * Opens what `findCheckpoints` finds for reading. Memory: the sections of one worker. Iterate once.
  *
  * Throws `SNAPSHOT_MISSING` where there is no checkpoint (with this tag), `SNAPSHOT_DAMAGED` where there are
  * some and none is whole. The iteration throws `SNAPSHOT_DAMAGED` where a file fails on the way and its
@@ -138,11 +146,11 @@ async function* readAll(
   search: Search,
   files: FoundCheckpoint[],
   options: RestoreOptions,
-): AsyncGenerator<RestoredShard> {
+): AsyncGenerator<RestoredWorker> {
   for (const [i, first] of files.entries()) {
     for (let file = first; ;) {
       try {
-        yield* readShards(file.path, options)
+        yield* readWorkers(file.path, options)
         break
       } catch (error) {
         search.skipped.push(skippedBy(file.path, error))
@@ -154,11 +162,18 @@ async function* readAll(
   }
 }
 
-async function* readShards(path: string, options: RestoreOptions): AsyncGenerator<RestoredShard> {
+async function* readWorkers(path: string, options: RestoreOptions): AsyncGenerator<RestoredWorker> {
   await using file = await openSnapshotFile(path, options)
+  const byWorker = new Map<string, Section[]>()
   for (const section of file.sections) {
     if (options.shards !== undefined && !options.shards(section.shard)) continue
-    yield { shard: section.shard, update: await file.read(section), file: path }
+    const { worker } = addressOf(section.shard)
+    byWorker.set(worker, [...(byWorker.get(worker) ?? []), section])
+  }
+  for (const sections of byWorker.values()) {
+    const shards: RestoredShard[] = []
+    for (const section of sections) shards.push({ shard: section.shard, update: await file.read(section) })
+    yield { shards, file: path }
   }
 }
 

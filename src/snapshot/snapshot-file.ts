@@ -23,7 +23,7 @@ import {
   systemErrorCode,
   type FileSystem,
   type OpenFile,
-} from './file-system.ts'
+} from '../base/file-system.ts'
 import {
   checkHeader,
   codec,

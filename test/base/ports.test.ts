@@ -68,7 +68,7 @@ describe('time', () => {
     const timer = systemTime.after(1, () => called.push('cancelled'))
     timer.cancel()
     await vi.waitUntil(() => called.length > 0)
-    await sleep(5)
+    await sleep(systemTime, 5)
     expect(called).toEqual(['late'])
     timer.cancel()
   })

@@ -148,7 +148,7 @@ describe('WebSocket transport', () => {
   })
 
   const hasIpv6 = Object.values(networkInterfaces()).some((list) =>
-    list?.some(({ address }) => address === '::1'),
+    list?.some((one) => one.address === '::1'),
   )
 
   test.runIf(hasIpv6)('an IPv6 address is published in brackets', async () => {

@@ -1,6 +1,6 @@
 /** The computer's file system, with faults at chosen calls, and a record of the calls. */
 import { basename } from 'node:path'
-import { nodeFileSystem, type FileSystem, type OpenFile } from '../../src/snapshot/file-system.ts'
+import { nodeFileSystem, type FileSystem, type OpenFile } from '../../src/base/file-system.ts'
 
 export interface Call {
   /** From 0. */
@@ -81,9 +81,9 @@ export function faultyFileSystem(
     calls,
     openMost: () => openMost,
     openNow: () => openNow,
-    open: (path, flags) =>
+    open: (path, flags, mode) =>
       step(`open ${flags}`, path, async () => {
-        const file = await nodeFileSystem.open(path, flags)
+        const file = await nodeFileSystem.open(path, flags, mode)
         openMost = Math.max(openMost, ++openNow)
         return wrap(path, file)
       }),
@@ -92,6 +92,6 @@ export function faultyFileSystem(
     readdir: (path) => step('readdir', path, () => nodeFileSystem.readdir(path)),
     stat: (path) => step('stat', path, () => nodeFileSystem.stat(path)),
     realpath: (path) => step('realpath', path, () => nodeFileSystem.realpath(path)),
-    mkdir: (path) => step('mkdir', path, () => nodeFileSystem.mkdir(path)),
+    mkdir: (path, mode) => step('mkdir', path, () => nodeFileSystem.mkdir(path, mode)),
   }
 }

@@ -10,7 +10,7 @@ import { ContextStoreError } from '../../src/errors.ts'
 import { encodeState, type ShardDocument } from '../../src/model/shard-document.ts'
 import type { ShardName } from '../../src/model/shard.ts'
 import { commitFile } from '../../src/snapshot/commit-file.ts'
-import { nodeFileSystem, type FileSystem } from '../../src/snapshot/file-system.ts'
+import { nodeFileSystem, type FileSystem } from '../../src/base/file-system.ts'
 import {
   compareNames,
   encodeHeader,

@@ -44,10 +44,12 @@ const damage = (name: string): void => {
 async function restore(options: RestoreOptions = {}) {
   const restoration = await restoreCheckpoint(directory, options)
   const documents = new Map<ShardName, ShardDocument>()
-  for await (const { shard, update } of restoration) {
-    const document = documents.get(shard) ?? new ShardDocument(shard)
-    document.apply(update)
-    documents.set(shard, document)
+  for await (const { shards } of restoration) {
+    for (const { shard, update } of shards) {
+      const document = documents.get(shard) ?? new ShardDocument(shard)
+      document.apply(update)
+      documents.set(shard, document)
+    }
   }
   return { restoration, documents }
 }
@@ -148,10 +150,12 @@ describe('restoring', () => {
     const restoration = await restoreCheckpoint(directory)
     damage('b-00000003.cairn')
     const clocks = new Map<string, number>()
-    for await (const { shard, update, file } of restoration) {
-      const document = new ShardDocument(shard)
-      document.apply(update)
-      clocks.set(`${shard} ${file.slice(-10)}`, [...document.clocks.values()][0] ?? 0)
+    for await (const { shards, file } of restoration) {
+      for (const { shard, update } of shards) {
+        const document = new ShardDocument(shard)
+        document.apply(update)
+        clocks.set(`${shard} ${file.slice(-10)}`, [...document.clocks.values()][0] ?? 0)
+      }
     }
     expect(Object.fromEntries(clocks)).toEqual({
       'context/w0/all 0003.cairn': 3,
@@ -170,7 +174,7 @@ describe('restoring', () => {
     damage('b-00000002.cairn')
     damage('b-00000003.cairn')
     const iterate = async (): Promise<void> => {
-      for await (const { update } of restoration) expect(update.length).toBeGreaterThan(0)
+      for await (const { shards } of restoration) expect(shards.length).toBeGreaterThan(0)
     }
     expect(await codeOf(iterate())).toBe('SNAPSHOT_DAMAGED')
   })

@@ -1,10 +1,11 @@
 /**
- * The file system as snapshots use it: a small port, which `node:fs/promises` satisfies.
+ * The file system port, as snapshots and the shared-directory rendezvous use it: small, and `node:fs/promises` satisfies it.
  *
- * Tests wrap it to fail, to stop or to lose a reply at any call. Nothing here locks, and nothing takes the
+ * Tests wrap it to fail, to stop or to lose a reply at any call, a simulator replaces it. Nothing here locks, and nothing takes the
  * listing of a directory for the truth: on a shared file system it may be a minute old.
  */
 import { createHash } from 'node:crypto'
+import { constants } from 'node:fs'
 import { mkdir, open, readdir, realpath, rename, stat, unlink } from 'node:fs/promises'
 
 export interface FileFacts {
@@ -37,10 +38,12 @@ export interface OpenFile {
 /** Every call rejects with the system's error, which has a `code` like `ENOSPC`. */
 export interface FileSystem {
   /**
-   * `r` opens a file or directory for reading; `wx` creates a file and fails with `EEXIST` where there is
-   * one.
+   * `r` opens a file or directory for reading; `plain` does so, too, but no link, and does not wait where it is a pipe that nobody writes to;
+   * `wx` creates a file and fails with `EEXIST` where there is one.
+   *
+   * @param mode permissions of a new file, before the umask; default 0666
    */
-  open(path: string, flags: 'r' | 'wx'): Promise<OpenFile>
+  open(path: string, flags: 'r' | 'plain' | 'wx', mode?: number): Promise<OpenFile>
   /** Replaces what is there, atomically for readers. */
   rename(from: string, to: string): Promise<void>
   unlink(path: string): Promise<void>
@@ -48,19 +51,25 @@ export interface FileSystem {
   readdir(path: string): Promise<string[]>
   stat(path: string): Promise<FileFacts>
   realpath(path: string): Promise<string>
-  /** Creates a directory and those above it. Returns the first that was new, `undefined` for none. */
-  mkdir(path: string): Promise<string | undefined>
+  /**
+   * Creates a directory and those above it. Returns the first that was new, `undefined` for none.
+   *
+   * @param mode permissions of what is new, before the umask; default 0777
+   */
+  mkdir(path: string, mode?: number): Promise<string | undefined>
 }
+
+const plainFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** The computer's own. */
 export const nodeFileSystem: FileSystem = {
-  open: (path, flags) => open(path, flags),
+  open: (path, flags, mode) => open(path, flags === 'plain' ? plainFlags : flags, mode),
   rename,
   unlink,
   readdir: (path) => readdir(path),
   stat: (path) => stat(path),
   realpath: (path) => realpath(path),
-  mkdir: (path) => mkdir(path, { recursive: true }),
+  mkdir: (path, mode) => mkdir(path, { recursive: true, mode: mode ?? 0o777 }),
 }
 
 const chunkBytes = 1024 * 1024

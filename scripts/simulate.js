@@ -1,0 +1,53 @@
+/**
+ * Simulates jobs: `npm run simulate -- --seeds N [--first S] [--stores N] [--minutes M] [--families a,b] [--trace]`.
+ *
+ * One line a failing seed, with all its options; the last line says what ran, what fired, what failed. Exits with 1 on any failure. `--trace` runs one seed and
+ * prints every event.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '100' },
+    first: { type: 'string', default: '1' },
+    stores: { type: 'string' },
+    minutes: { type: 'string' },
+    families: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+    bail: { type: 'boolean', default: false },
+  },
+})
+
+// Within the repository, so that what is not bundled is found.
+const folder = mkdtempSync(join(root, 'node_modules/.simulate-'))
+try {
+  const outfile = join(folder, 'main.js')
+  await build({
+    entryPoints: [join(root, 'test/support/simulator/main.ts')],
+    outfile,
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    sourcemap: 'inline',
+    logLevel: 'error',
+  })
+  const { main } = await import(pathToFileURL(outfile).href)
+  process.exitCode = await main({
+    seeds: Number(values.seeds),
+    first: Number(values.first),
+    stores: values.stores === undefined ? undefined : Number(values.stores),
+    minutes: values.minutes === undefined ? undefined : Number(values.minutes),
+    families: values.families?.split(','),
+    isTraced: values.trace,
+    bail: values.bail,
+  })
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}

@@ -1,0 +1,72 @@
+/** What a run is made of: everything is drawn from the seed, so that a seed is a whole test case. */
+import { Choices } from '../../../property-tests/support/choices.ts'
+
+/** Families of faults. A run has some of them (swarm testing): what one fault hides another run shows. */
+export const families = {
+  loss: 'up to 30 % of the frames are sent again, later; after six times the link breaks',
+  replay: 'frames are repeated, also frames of links that are gone',
+  reorder: 'links are slow and unequal, and a frame overtakes another of its own link',
+  partition: 'one way, one store, or half the cluster is cut off',
+  swizzle: 'stores are cut off one by one, and come back in another order',
+  'half-open': 'a link breaks and nobody is told',
+  'slow-peer': 'links take a few bytes a millisecond, and buffers are small',
+  damage: 'frames come changed or cut short',
+  kill: 'a process is killed between any two turns, and started again later',
+  restart: 'a process leaves in order and comes back, restoring the newest checkpoint',
+  'old-checkpoint': 'a computer is lost, and its worker begins anew from an older checkpoint',
+  twin: 'a second process of a worker runs beside the first',
+  crowd: 'many stores join at once, and leave at once',
+  pause: 'a process stands still for 1 to 300 seconds',
+  stranger: 'another version, another job, or somebody without the secret dials',
+  'disk-full': 'disks and shared file system refuse to write',
+  'power-cut': 'computers lose their power: nobody is told, and what was not flushed is lost',
+  rot: 'a bit of a checkpoint file, or of a disk, changes',
+  'directory-removed': 'the directory of a store is removed under it',
+  'slow-disk': 'a flush takes up to 60 seconds',
+  'stale-listing': 'listings of the shared file system are up to 60 seconds old',
+  'lost-reply': 'a rename is done and fails, handles are forgotten, a close says that the writes were lost',
+  partial: 'files that others write are seen by half',
+  clocks: 'wall clocks are wrong, jump, or stand still',
+} as const
+
+export type Family = keyof typeof families
+
+export const familyNames = Object.keys(families) as readonly Family[]
+
+export interface SimulationOptions {
+  readonly seed: number
+  readonly stores: number
+  readonly minutes: number
+  readonly families: readonly Family[]
+  /** Time between two root digests of a link. */
+  readonly rootIntervalMs: number
+  readonly sendBufferBytesMax: number
+  /** Mean time between two calls of a writer. */
+  readonly callIntervalMs: number
+  /** Mean time between two faults of a family. */
+  readonly faultIntervalMs: number
+  readonly flushes: number
+  readonly valueBytes: number
+}
+
+/** The options of a seed. @param fixed what is not drawn */
+export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}): SimulationOptions {
+  const choices = new Choices(seed)
+  const density = choices.pick([0.1, 0.3, 0.6])
+  const drawn = familyNames.filter(() => choices.chance(density))
+  // Small clusters find most, and cost least.
+  const stores = 3 + Math.min(choices.below(10), choices.below(10), choices.below(10))
+  return {
+    seed,
+    stores,
+    minutes: 10,
+    families: drawn.length === 0 ? [choices.pick(familyNames)] : drawn,
+    rootIntervalMs: choices.pick([1_000, 10_000, 10_000]),
+    sendBufferBytesMax: drawn.includes('slow-peer') ? choices.pick([2_000, 20_000]) : 8 * 1024 * 1024,
+    callIntervalMs: choices.pick([3_000, 10_000, 30_000]),
+    faultIntervalMs: choices.pick([20_000, 60_000]),
+    flushes: choices.pick([0.1, 0.3]),
+    valueBytes: choices.pick([4, 40, 1_000]),
+    ...fixed,
+  }
+}

@@ -1,0 +1,113 @@
+/** One process of the job: a store over a simulated disk, network and shared file system, all of its code that of production. */
+import { seededRandom } from '../../../src/base/random.ts'
+import type { Environment } from '../../../src/environment.ts'
+import { byElement } from '../../../src/model/shard.ts'
+import { sharedOver } from '../../../src/open-store.ts'
+import { completeOptions } from '../../../src/options.ts'
+import { directoryRendezvous } from '../../../src/replication/directory-rendezvous.ts'
+import { startReplicator } from '../../../src/replication/replicator.ts'
+import { Store, type Shared } from '../../../src/store.ts'
+import type { SimulatedDisk } from './disk.ts'
+import type { Host } from './network.ts'
+import { ProcessTime } from './schedule.ts'
+import type { Simulation } from './simulation.ts'
+
+export const secret = new Uint8Array(32).fill(7)
+export const job = 'job'
+export const checkpointDirectory = '/shared/checkpoints'
+export const rendezvousDirectory = '/shared/rendezvous'
+
+export class SimulatedProcess implements Host {
+  /** Its computer. */
+  readonly name: string
+  readonly worker: string
+  readonly disk: SimulatedDisk
+  readonly time: ProcessTime
+  readonly environment: Environment
+  readonly store: Store
+  isClosed = false
+  readonly #shared: Shared
+
+  private constructor(name: string, worker: string, disk: SimulatedDisk, time: ProcessTime, shared: Shared) {
+    this.name = name
+    this.worker = worker
+    this.disk = disk
+    this.time = time
+    this.environment = shared.environment
+    this.store = new Store(shared, worker)
+    this.#shared = shared
+  }
+
+  /** Opens what is on a disk. `connect` then lets it talk. */
+  static open(simulation: Simulation, name: string, worker: string, disk: SimulatedDisk): SimulatedProcess {
+    const { schedule, choices, files } = simulation
+    const time = new ProcessTime(schedule)
+    const random = seededRandom(choices.below(2 ** 32))
+    const options = {
+      ...completeOptions({
+        worker,
+        job,
+        restartCount: 0,
+        shardBy: byElement(0),
+        checkpoint: {
+          dir: checkpointDirectory,
+          include: name === 'node-0' || choices.chance(0.5) ? 'all' : 'own',
+        },
+        time,
+        random,
+        log: simulation.oracle.logOf(name),
+      }),
+      host: name,
+      fileSystem: files.clientOf(name, time),
+    }
+    const shared = sharedOver(disk.open(time, random, choices), options)
+    return new SimulatedProcess(name, worker, disk, time, shared)
+  }
+
+  /** Starts replication, as `openStore` does. */
+  async connect(simulation: Simulation): Promise<void> {
+    const { rootIntervalMs, sendBufferBytesMax } = simulation.options
+    const { time, random, log, fileSystem } = this.#shared.options
+    this.#shared.replicator = await startReplicator({
+      replica: this.environment,
+      transport: simulation.network.transportOf(this),
+      rendezvous: directoryRendezvous({
+        directory: rendezvousDirectory,
+        job,
+        restart: 0,
+        time,
+        random,
+        fileSystem,
+      }),
+      listen: { host: this.name, port: 0 },
+      secret,
+      job,
+      time,
+      random,
+      log,
+      rootIntervalMs,
+      sendBufferBytesMax,
+    })
+  }
+
+  get isAlive(): boolean {
+    return !this.time.isDead && !this.isClosed
+  }
+
+  /** Nothing of it happens any more. */
+  die(): void {
+    this.time.isDead = true
+  }
+
+  /** Leaves in order. */
+  async close(): Promise<void> {
+    this.isClosed = true
+    await this.store.close().catch(() => {})
+    this.time.isDead = true
+  }
+
+  /** What is its own, and in memory only until the next flush, is not counted. */
+  get digest(): string {
+    return this.environment.rootDigest()
+  }
+}

@@ -1,5 +1,5 @@
 /** Options of a store: what each means, its unit, its default, and what raising or lowering it costs. */
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { hostname, networkInterfaces } from 'node:os'
 import { nodeFileSystem, type FileSystem } from './base/file-system.ts'
 import { systemRandom, type Random } from './base/random.ts'
@@ -216,16 +216,17 @@ function bytesOf(secret: unknown): Uint8Array {
   return secret instanceof Uint8Array ? Uint8Array.from(secret) : new Uint8Array(0)
 }
 
+/** Who it belongs to and who may read it is asked of the file that is read: a name may lead elsewhere a moment later. */
 function readSecretFile(path: string): Uint8Array {
+  let file: number | undefined
   try {
-    if ((statSync(path).mode & 0o077) !== 0) {
-      throw new ContextStoreError(
-        'SECRET_WRONG',
-        `The secret file ${path} can be read by others.`,
-        `chmod 600 ${path}`,
-      )
-    }
-    return readFileSync(path)
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const { mode, uid } = fstatSync(file)
+    if ((mode & 0o077) !== 0) throw secretWrong(`${path} can be read by others`, `chmod 600 ${path}`)
+    const user = process.geteuid?.()
+    if (user !== undefined && user !== 0 && uid !== user && uid !== 0)
+      throw secretWrong(`${path} belongs to another user`, 'Make a file of your own, mode 0600.')
+    return readFileSync(file)
   } catch (cause) {
     if (cause instanceof ContextStoreError) throw cause
     throw new ContextStoreError(
@@ -234,7 +235,13 @@ function readSecretFile(path: string): Uint8Array {
       'Make it before the stores start, mode 0600.',
       { cause },
     )
+  } finally {
+    if (file !== undefined) closeSync(file)
   }
+}
+
+function secretWrong(what: string, hint: string): ContextStoreError {
+  return new ContextStoreError('SECRET_WRONG', `The secret file ${what}.`, hint)
 }
 
 function listenAt({ listen = { port: 0 }, interface: given }: StoreOptions): ListenAt {

@@ -15,6 +15,7 @@ import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import { type Close, closes } from './closing.ts'
 import { frameBytesMax } from './frames.ts'
+import { RateLimit } from './rate-limit.ts'
 import type {
   Accept,
   Door,
@@ -105,23 +106,29 @@ async function listenAtOne(
 ): Promise<Listener> {
   const opened = doors.map((door) => openDoor(door, time))
   const sockets = new WebSocketServer({ ...limits, noServer: true })
+  const rate = new RateLimit()
   const server = createServer(
-    { headersTimeout: connectMaxMs, requestTimeout: connectMaxMs },
+    {
+      headersTimeout: connectMaxMs,
+      requestTimeout: connectMaxMs,
+      connectionsCheckingInterval: connectMaxMs / 5,
+    },
     (_, response) => {
       response.writeHead(426, { connection: 'close' }).end()
     },
   )
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
+    const { remoteAddress } = request.socket
+    if (remoteAddress !== undefined && !rate.take(remoteAddress, time.monotonic())) return refuse(socket, 429)
     const door = opened.find(({ prefix }) => request.url?.startsWith(prefix))
     if (door !== undefined) return door.upgrade(request, socket, head)
     const refusal = refusalOf(request)
     if (refusal !== undefined) return refuse(socket, refusal)
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const { remoteAddress, remotePort } = request.socket
       attach(
         webSocket,
-        remoteAddress === undefined ? 'unix' : hostAndPort(remoteAddress, remotePort),
+        remoteAddress === undefined ? 'unix' : hostAndPort(remoteAddress, request.socket.remotePort),
         accept,
         time,
       )

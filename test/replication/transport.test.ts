@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { systemTime } from '../../src/base/time.ts'
 import { frameBytesMax } from '../../src/replication/frames.ts'
+import { burstMax } from '../../src/replication/rate-limit.ts'
 import type { Accept, LinkEvents, Listener } from '../../src/replication/transport.ts'
 import { websocketPath, websocketTransport } from '../../src/replication/websocket-transport.ts'
 import { transportContract } from '../contracts/transport.contract.ts'
@@ -75,6 +76,14 @@ describe('WebSocket transport', () => {
       expect(accept).not.toHaveBeenCalled()
     },
   )
+
+  test('turns away an address that asks too often', async () => {
+    const asked = Array.from({ length: burstMax + 50 }, () => outcome(new WebSocket(`${address}/`)))
+    const outcomes = await Promise.all(asked)
+    expect(outcomes.filter((each) => each.includes('404')).length).toBeGreaterThanOrEqual(burstMax)
+    expect(outcomes.some((each) => each.includes('429'))).toBe(true)
+    expect(accept).not.toHaveBeenCalled()
+  })
 
   test('answers a plain request with 426', async () => {
     const response = await fetch(address.replace('ws:', 'http:') + websocketPath)

@@ -5,10 +5,9 @@
  */
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { statSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { inNewDir } from './support/files.js'
 
 const program = (name) => fileURLToPath(new URL(`support/${name}.js`, import.meta.url))
 const kinds = { 'replay-after-kill': 'distinct', 'replay-after-kill-overwrites': 'overwrites' }
@@ -42,20 +41,27 @@ export default {
         const { size } = statSync(join(dir, 'index/data.mdb'))
         if (size > emptyIndexBytes) throw new Error(`the index has ${size} bytes: some was indexed`)
       },
-      round: async (bench, _, round) => {
+      round: (bench, _, round) => {
         const values = {}
         for (const [at, work] of Object.keys(kinds).entries())
-          values[work] = await inNewDir(bench, (dir) => openCopy(bench.fixtures[at], dir, round))
+          values[work] = openAsKilled(bench.fixtures[at], round)
         return values
       },
     },
   },
 }
 
-/** Opening indexes what was replayed, so every round begins with a copy. */
-function openCopy(from, dir, round) {
-  // With the socket that the killed process left, which Node does not copy.
-  execFileSync('cp', ['-a', `${from}/.`, dir])
+/**
+ * Opening indexes what was replayed, so every round begins with what the killed process left, in the very same files: a copied directory is a new
+ * environment, whose index is made anew.
+ */
+function openAsKilled(dir, round) {
+  const kept = `${dir}.kept`
+  if (!existsSync(kept)) execFileSync('cp', ['-a', dir, kept])
+  for (const name of readdirSync(dir, { recursive: true })) {
+    if (lstatSync(join(dir, name)).isFile() && existsSync(join(kept, name)))
+      writeFileSync(join(dir, name), readFileSync(join(kept, name)))
+  }
   const args = [program('cold-open'), 'ours', dir, String(round)]
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })).get
 }

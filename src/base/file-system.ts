@@ -86,6 +86,26 @@ export async function readRange(file: OpenFile, position: number, length: number
   return bytes.subarray(0, done)
 }
 
+/** Writes all bytes at `position`. */
+export async function writeRange(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done)
+    done += bytesWritten
+  }
+}
+
+/** Writes a file to the end, syncs it and closes it. Closing is checked: on a network file system it is where a failed write shows. */
+export async function writeDurably(file: OpenFile, write: () => Promise<void>): Promise<void> {
+  try {
+    await write()
+    await file.sync()
+  } catch (error) {
+    await file.close().catch(() => undefined)
+    throw error
+  }
+  await file.close()
+}
+
 /**
  * Every byte from `from` to before `to`, in pieces that are valid until the next one is asked for. Ends early
  * where the file does.

@@ -19,11 +19,12 @@ import { join } from 'node:path'
 import { decodeText, encodeText, toHex, xxhash64 } from '../base/bytes.ts'
 import {
   type FileSystem,
-  type OpenFile,
   nodeFileSystem,
   readRange,
   removeQuietly,
   systemErrorCode,
+  writeDurably,
+  writeRange,
 } from '../base/file-system.ts'
 import type { Random } from '../base/random.ts'
 import type { Time } from '../base/time.ts'
@@ -191,13 +192,7 @@ class DirectoryRendezvous implements Rendezvous {
 
   async #writeSynced(path: string, text: Uint8Array): Promise<void> {
     const file = await this.#fileSystem.open(path, 'wx', 0o600)
-    await closing(file, async () => {
-      for (let done = 0; done < text.length;) {
-        const { bytesWritten } = await file.write(text, done, text.length - done, done)
-        done += bytesWritten
-      }
-      await file.sync()
-    })
+    await writeDurably(file, () => writeRange(file, text, 0))
   }
 
   /** False where it could not be renamed, or a network file system does not say so: then it is written anew. */
@@ -246,17 +241,6 @@ function isAddresses(value: unknown): value is readonly string[] {
     value.length <= addressesMax &&
     value.every((address) => typeof address === 'string' && address.length <= addressLengthMax)
   )
-}
-
-/** Closing is checked: on a network file system it is where a failed write shows. */
-async function closing(file: OpenFile, work: () => Promise<void>): Promise<void> {
-  try {
-    await work()
-  } catch (error) {
-    await file.close().catch(() => {})
-    throw error
-  }
-  await file.close()
 }
 
 function unlessMissing(error: unknown): undefined {

@@ -22,6 +22,8 @@ import {
   hashFile,
   removeQuietly,
   systemErrorCode,
+  writeDurably,
+  writeRange,
   type FileHash,
   type FileSystem,
   type OpenFile,
@@ -107,15 +109,10 @@ export function temporaryTarget(name: string): string | undefined {
 
 async function writeAndClose(file: OpenFile, write: (sink: ByteSink) => Promise<void>): Promise<FileHash> {
   const sink = new FileSink(file)
-  try {
+  await writeDurably(file, async () => {
     await write(sink)
     await sink.flush()
-    await file.sync()
-  } catch (error) {
-    await file.close().catch(() => undefined)
-    throw error
-  }
-  await file.close()
+  })
   return { bytes: sink.length, sha256: toHex(sink.sha256()) }
 }
 
@@ -230,7 +227,7 @@ class FileSink implements ByteSink {
   async write(bytes: Uint8Array): Promise<void> {
     this.#hash.update(bytes)
     if (this.#buffered + bytes.length > bufferBytes) await this.flush()
-    if (bytes.length > bufferBytes) await this.#writeAll(bytes, this.#length)
+    if (bytes.length > bufferBytes) await writeRange(this.#file, bytes, this.#length)
     else {
       this.#buffer.set(bytes, this.#buffered)
       this.#buffered += bytes.length
@@ -240,14 +237,7 @@ class FileSink implements ByteSink {
 
   async flush(): Promise<void> {
     const pending = this.#buffer.subarray(0, this.#buffered)
-    await this.#writeAll(pending, this.#length - pending.length)
+    await writeRange(this.#file, pending, this.#length - pending.length)
     this.#buffered = 0
-  }
-
-  async #writeAll(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length;) {
-      const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done, position + done)
-      done += bytesWritten
-    }
   }
 }

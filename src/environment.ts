@@ -15,7 +15,7 @@ import { prefixEnd } from './model/key.ts'
 import {
   encodeChange,
   encodeDiff,
-  joinAllChanges,
+  joinChanges,
   planUpdate,
   rootDigest,
   type Change,
@@ -287,7 +287,7 @@ export class Environment implements Replica {
     for (const ofWorker of outgoing) {
       const updates = [...ofWorker].map(([shard, changes]) => ({
         shard,
-        update: encodeChange(joinAllChanges(changes)),
+        update: encodeChange(joinChanges(changes)),
       }))
       for (const listener of this.#listeners.keys()) listener(updates)
     }

@@ -38,7 +38,7 @@ interface Follower {
 export class StockClients implements StockPort {
   readonly #options: StockClientsOptions
   readonly #followers = new Map<ShardName, Set<Follower>>()
-  readonly #changes = new Map<ShardName, Change[]>()
+  readonly #changes = new Map<ShardName, [Change, ...Change[]]>()
   readonly #asked = new Set<ShardName>()
   #stopListening: (() => void) | undefined
   #isTelling = false
@@ -130,7 +130,7 @@ export class StockClients implements StockPort {
     this.#changes.clear()
     this.#asked.clear()
     for (const [shard, ofShard] of changes) {
-      const update = encodeChange(joinAll(ofShard))
+      const update = encodeChange(joinChanges(ofShard))
       const followers = [...(this.#followers.get(shard) ?? [])]
       for (const { tell } of followers) due.push(() => tell(update, 'change'))
     }
@@ -173,18 +173,6 @@ function withDot(change: Change, dot: Change): Change {
     advanced: [...change.advanced, ...dot.advanced],
     born: [...change.born, ...dot.born],
   }
-}
-
-/** Neighbours first, so that each cell is looked at a few times only. */
-function joinAll(changes: readonly Change[]): Change {
-  const [first, second] = changes
-  if (second === undefined) return first as Change
-  const pairs: Change[] = []
-  for (let i = 0; i < changes.length; i += 2) {
-    const [left, right] = [changes[i] as Change, changes[i + 1]]
-    pairs.push(right === undefined ? left : joinChanges(left, right))
-  }
-  return joinAll(pairs)
 }
 
 function mayNotWrite(shard: ShardName): ContextStoreError {

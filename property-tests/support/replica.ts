@@ -133,7 +133,7 @@ export class Replica {
   #commitOwn(change: Change): void {
     const latest = this.#outgoing.at(-1)
     if (latest !== undefined && continues(latest.change, change)) {
-      this.#outgoing.splice(-1, 1, { change: joinChanges(latest.change, change), base: latest.base })
+      this.#outgoing.splice(-1, 1, { change: joinChanges([latest.change, change]), base: latest.base })
     } else this.#outgoing.push({ change, base: this.state })
     this.document.commit(change)
   }

@@ -144,7 +144,7 @@ export function encodeChange(change: Change): Update {
  * Changes of one shard, each right after the one before it, as one. A cell that was born in one and died in a later one leaves only its dead
  * dot. Cost: O(cells).
  */
-export function joinAllChanges(changes: readonly [Change, ...Change[]]): Change {
+export function joinChanges(changes: readonly [Change, ...Change[]]): Change {
   const [{ shard }] = changes
   if (changes.length === 1) return changes[0]
   const advanced = new Map<number, DotRange>()
@@ -161,11 +161,6 @@ export function joinAllChanges(changes: readonly [Change, ...Change[]]): Change 
     for (const cell of change.born) born.set(dotName(cell), cell)
   }
   return { shard, advanced: [...advanced.values()], born: [...born.values()], died }
-}
-
-/** Two changes of one shard, the second right after the first, as one. */
-export function joinChanges(first: Change, second: Change): Change {
-  return joinAllChanges([first, second])
 }
 
 /**
@@ -306,6 +301,7 @@ export class ShardSummary {
    * @returns true where some are left
    */
   hash(cellsMax = Number.POSITIVE_INFINITY): boolean {
+    if (this.#unhashed.length === 0) return false
     let hashed = 0
     let at = 0
     for (; at < this.#unhashed.length && hashed < cellsMax; at++) {

@@ -10,7 +10,6 @@ import {
   encodeChange,
   encodeDiff,
   encodeState,
-  joinAllChanges,
   joinChanges,
   rootDigest,
   ShardDocument,
@@ -214,17 +213,17 @@ describe('joined changes', () => {
 
   test('follow each other without a hole, in one shard', () => {
     const [one, other] = [change([dots(first, 2, 3)]), change([dots(first, 4, 5)])]
-    expect(() => joinChanges(one, other)).toThrow('clocks are consumed without holes')
-    expect(() => joinChanges(other, one)).toThrow('clocks are consumed without holes')
+    expect(() => joinChanges([one, other])).toThrow('clocks are consumed without holes')
+    expect(() => joinChanges([other, one])).toThrow('clocks are consumed without holes')
     const elsewhere = { ...change([dots(first, 3, 4)]), shard: parseShardName('journal/rank-17') }
-    expect(() => joinChanges(one, elsewhere)).toThrow('different shards')
+    expect(() => joinChanges([one, elsewhere])).toThrow('different shards')
   })
 
   function expectJoined(changes: readonly [Change, ...Change[]]): Change {
     const committed = documentOf(base)
     for (const each of changes) committed.commit(each)
-    const joined = changes.reduce((one, next) => joinChanges(one, next))
-    expect(joinAllChanges(changes)).toEqual(joined)
+    const joined = changes.reduce((one, next) => joinChanges([one, next]))
+    expect(joinChanges(changes)).toEqual(joined)
     const atOnce = documentOf(base)
     atOnce.commit(joined)
     for (const document of [atOnce, documentOf(base, encodeChange(joined))]) {
@@ -282,7 +281,7 @@ describe('a state', () => {
       '02 02 09 00 01 01 05 63 65 6c 6c 73 02 83 09 01 0c 96 02 c4 04 02 6b 39 00 02 c0 c0 02' +
       '02 05 00 01 01 05 63 65 6c 6c 73 01 83 05 00 0c 96 02 c4 04 02 6b 35 00 01 c0 c0 01' +
       '02 09 01 00 02 05 01 00 01'
-    const joined = joinChanges(joinChanges(one, two), three)
+    const joined = joinChanges([joinChanges([one, two]), three])
     for (const way of [[one, two, three], [two, one, three], [joined]]) {
       const document = documentOf(...way)
       expect(toHex(encodeState(document))).toBe(expected.replaceAll(' ', ''))

@@ -5,7 +5,6 @@ import { ContextStoreError } from './errors.ts'
 import { csvLines } from './export/csv.ts'
 import { journalJson, journalMarkdown, type RunReport } from './export/journal.ts'
 import { jsonLines } from './export/json-lines.ts'
-import { parquetPieces } from './export/parquet.ts'
 import { tableOf, type ExportEntry } from './export/rows.ts'
 import type { Key } from './model/key.ts'
 import type { Store } from './store.ts'
@@ -72,25 +71,28 @@ export async function exportSnapshot(
       if (report !== undefined) {
         const text = format === 'journal' ? journalMarkdown(basename(path), report) : journalJson(report)
         await sink.write(Buffer.from(text))
-      } else for (const piece of piecesOf(format, counted, flatten)) await sink.write(piece)
+      } else for (const piece of await piecesOf(format, counted, flatten)) await sink.write(piece)
     },
     { fileSystem: nodeFileSystem, random: systemRandom, overwrite },
   )
   return { format, rows, bytes: written.bytes, sha256: written.sha256 }
 }
 
-function piecesOf(
+async function piecesOf(
   format: ExportFormat,
   entries: () => Iterable<ExportEntry>,
   flatten: boolean,
-): Iterable<Uint8Array> {
+): Promise<Iterable<Uint8Array>> {
   switch (format) {
     case 'jsonl':
       return encoded(jsonLines(entries()))
     case 'csv':
       return encoded(csvLines(tableOf(entries, { flatten })))
-    default:
+    default: {
+      // Loaded here: whoever opens a store should not wait for it.
+      const { parquetPieces } = await import('./export/parquet.ts')
       return parquetPieces(tableOf(entries, { flatten }), softwareVersion)
+    }
   }
 }
 
@@ -114,12 +116,10 @@ function reportOf(store: Store, prefix: Key): RunReport {
   }
   for (const { worker } of events) of(worker).events++
   const progress = store.names('progress').map((step) => {
-    const { count, byWorker } = {
-      count: store.progress(step).count,
-      byWorker: store.progress(step).byWorker(),
-    }
+    const shown = store.progress(step)
+    const byWorker = shown.byWorker()
     for (const worker of byWorker.keys()) of(worker)
-    return { step, items: count, byWorker: [...byWorker].sort(([a], [b]) => (a < b ? -1 : 1)) }
+    return { step, items: shown.count, byWorker: [...byWorker].sort(([a], [b]) => (a < b ? -1 : 1)) }
   })
   return {
     digest: store.digest,

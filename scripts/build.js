@@ -9,6 +9,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { packaged } from './bundling.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
@@ -25,14 +26,6 @@ const entries = {
 /** Run by people. */
 const commands = ['cli', 'agent']
 
-const external = [
-  'lmdb', // native
-  'yjs', // two copies in one process break its type checks, and the host program may have its own
-  'bufferutil', // optional native parts of ws
-  'utf-8-validate',
-  'msgpackr-extract', // optional native part of msgpackr
-]
-
 try {
   await bundle()
   declare()
@@ -48,18 +41,9 @@ async function bundle() {
     absWorkingDir: root,
     entryPoints: Object.fromEntries(present),
     outdir: next,
-    bundle: true,
+    ...packaged,
     splitting: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
     sourcemap: true,
-    external,
-    // The bundled CommonJS packages (ws, commander) call require for what Node itself has.
-    banner: {
-      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-    },
-    logLevel: 'warning',
   })
   for (const [name] of present) if (commands.includes(name)) makeExecutable(join(next, `${name}.js`))
 }

@@ -27,7 +27,15 @@ import { parseArgs } from 'node:util'
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const copied = ['src', 'property-tests', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts']
+const copied = [
+  'scripts',
+  'src',
+  'property-tests',
+  'test',
+  'package.json',
+  'tsconfig.json',
+  'vitest.config.ts',
+]
 /** Enough for every mutant of the list, with room. */
 const propertyRuns = 400
 /** A mutant may well make a loop that does not end. */

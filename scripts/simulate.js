@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
+import { runnable } from './bundling.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { values } = parseArgs({
@@ -30,13 +31,7 @@ try {
   await build({
     entryPoints: [join(root, 'test/support/simulator/main.ts')],
     outfile,
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    sourcemap: 'inline',
-    logLevel: 'error',
+    ...runnable,
   })
   const { main } = await import(pathToFileURL(outfile).href)
   process.exitCode = await main({

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { packaged } from '../../scripts/bundling.js'
 import { buildVerifier } from '../support/verify-directory.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -43,16 +44,8 @@ export class Cairn {
       absWorkingDir: root,
       entryPoints: { cli: 'src/cli/main.ts' },
       outdir: folder,
-      bundle: true,
+      ...packaged,
       splitting: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node20',
-      external: ['lmdb', 'yjs', 'bufferutil', 'utf-8-validate', 'msgpackr-extract'],
-      banner: {
-        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-      },
-      logLevel: 'warning',
     })
     await buildVerifier(folder)
     return new Cairn(folder)

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { runnable } from '../../scripts/bundling.js'
 import { buildVerifier } from '../support/verify-directory.ts'
 
 /** Within the repository, so that packages are found. */
@@ -31,13 +32,7 @@ export async function compile(entry: URL): Promise<Program> {
   await build({
     entryPoints: [fileURLToPath(entry)],
     outfile,
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    sourcemap: 'inline',
-    logLevel: 'error',
+    ...runnable,
   })
   return {
     start: ({ args = [], nodeOptions = [], env = {} } = {}) =>

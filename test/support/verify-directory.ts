@@ -6,6 +6,7 @@ import { mkdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { packaged } from '../../scripts/bundling.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const name = 'verify-directory.js'
@@ -21,14 +22,7 @@ export async function buildVerifier(folder: string): Promise<void> {
   await build({
     entryPoints: [join(root, 'src/storage/verify-directory.ts')],
     outfile: next,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    external: ['lmdb', 'msgpackr-extract'],
-    banner: {
-      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-    },
+    ...packaged,
     logLevel: 'error',
   })
   renameSync(next, join(folder, name))

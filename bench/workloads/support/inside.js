@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { packaged } from '../../../scripts/bundling.js'
 
 const source = fileURLToPath(new URL('../../../src/', import.meta.url))
 /** Where `lmdb` and `yjs` are found. */
@@ -31,16 +32,8 @@ export function openStoreInMemory(worker) {
 export async function inside() {
   const { outputFiles } = await build({
     stdin: { contents: entry, resolveDir: source, loader: 'ts' },
-    bundle: true,
+    ...packaged,
     write: false,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    external: ['lmdb', 'yjs', 'bufferutil', 'utf-8-validate', 'msgpackr-extract'],
-    banner: {
-      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-    },
-    logLevel: 'warning',
   })
   writeFileSync(bundle, outputFiles[0]?.contents ?? '')
   return import(bundle.href)

@@ -224,33 +224,31 @@ const episodes: Readonly<Record<Family, Episode>> = {
   },
 }
 
-type Conditions = Simulation['network']['conditions']
-
 /** Something about the whole network is different for a while. */
-function network(choose: (simulation: Simulation) => Partial<Conditions>): Episode {
-  return (simulation) => {
-    const { conditions } = simulation.network
-    const chosen = choose(simulation)
-    Object.assign(conditions, chosen)
-    const good = goodNetwork()
-    return () => {
-      for (const name of Object.keys(chosen) as (keyof Conditions)[])
-        Object.assign(conditions, { [name]: good[name] })
-    }
-  }
+function network(choose: (simulation: Simulation) => Partial<Simulation['network']['conditions']>): Episode {
+  return forAWhile(({ network: { conditions } }) => conditions, goodNetwork, choose)
 }
 
-type SharedFileConditions = Simulation['files']['conditions']
+/** Something about the shared files is. */
+function sharedFiles(
+  choose: (simulation: Simulation) => Partial<Simulation['files']['conditions']>,
+): Episode {
+  return forAWhile(({ files: { conditions } }) => conditions, goodSharedFiles, choose)
+}
 
-function sharedFiles(choose: (simulation: Simulation) => Partial<SharedFileConditions>): Episode {
+function forAWhile<Conditions extends object>(
+  conditionsOf: (simulation: Simulation) => Conditions,
+  good: () => Conditions,
+  choose: (simulation: Simulation) => Partial<Conditions>,
+): Episode {
   return (simulation) => {
-    const { conditions } = simulation.files
+    const conditions = conditionsOf(simulation)
     const chosen = choose(simulation)
     Object.assign(conditions, chosen)
-    const good = goodSharedFiles()
+    const before = good()
     return () => {
-      for (const name of Object.keys(chosen) as (keyof SharedFileConditions)[])
-        Object.assign(conditions, { [name]: good[name] })
+      for (const name of Object.keys(chosen) as (keyof Conditions)[])
+        Object.assign(conditions, { [name]: before[name] })
     }
   }
 }

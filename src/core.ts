@@ -31,8 +31,7 @@ export function* cellsBelow(core: Core, kind: number, prefix: Key): Iterable<Pla
 export function namesOf(core: Core, kinds: readonly number[]): string[] {
   const names = new Set<string>()
   for (const kind of kinds)
-    for (const { indexKey: place } of cellsBelow(core, kind, []))
-      names.add(String(decodeKey(place.subarray(1))[0]))
+    for (const { indexKey: place } of cellsBelow(core, kind, [])) names.add(String(decodeKey(place, 1)[0]))
   return [...names].sort()
 }
 

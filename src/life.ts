@@ -92,7 +92,7 @@ export class Life {
     const cells = storage.cells(place)
     if (cells.length < 2) return
     const { winner, conflicts } = foldRegister(cells, roster)
-    const key = decodeKey(place.subarray(1))
+    const key = decodeKey(place, 1)
     if (winner === undefined || conflicts.length === 0 || covered.covers(key)) return
     if (this.#conflicts.size >= conflictsRememberedMax) this.#conflicts.clear()
     this.#conflicts.add(name)

@@ -138,8 +138,8 @@ export class Registers {
     }
   }
 
-  *entries(prefix: Key): Iterable<Entry> {
-    for (const entry of this.storedEntries(prefix)) if (!this.#isHidden(entry.key)) yield entry
+  entries(prefix: Key): Iterable<Entry> {
+    return this.#entries(prefix, (key) => this.#isHidden(key))
   }
 
   *keys(prefix: Key): Iterable<Key> {
@@ -169,7 +169,7 @@ export class Registers {
     for (const { indexKey: place, cells } of this.#core.environment.storage.scan(start, prefixEnd(start))) {
       // Whoever keeps the iterator may have closed the store meanwhile.
       this.#core.checkOpen()
-      yield { key: decodeKey(place.subarray(1)), cells }
+      yield { key: decodeKey(place, 1), cells }
     }
   }
 
@@ -181,9 +181,13 @@ export class Registers {
   }
 
   /** What keys hold that begin with `prefix`, also those that no read shows because their unit is covered. */
-  *storedEntries(prefix: Key): Iterable<Entry> {
+  storedEntries(prefix: Key): Iterable<Entry> {
+    return this.#entries(prefix, () => false)
+  }
+
+  *#entries(prefix: Key, isLeftOut: (key: Key) => boolean): Iterable<Entry> {
     for (const { key, cells } of this.#scan(prefix)) {
-      const entry = this.#entryOf(key, cells)
+      const entry = isLeftOut(key) ? undefined : this.#entryOf(key, cells)
       if (entry !== undefined) yield entry
     }
   }

@@ -119,7 +119,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     for (const [i, place] of indexKeys.entries()) {
       if (i < told || !this.#isWatched(place)) continue
       const position = `${this.#environment.environment}:${sequence}:${i + 1}`
-      changes.push({ key: decodeKey(place.subarray(1)), position })
+      changes.push({ key: decodeKey(place, 1), position })
     }
     const last = changes.pop()
     if (last !== undefined)

@@ -547,7 +547,7 @@ export class Writer {
     if (context.size > contextLengthMax) {
       throw new ContextStoreError(
         'CONTEXT_TOO_LONG',
-        `${formatKey(decodeKey(place.subarray(1)))} was written by more than ${contextLengthMax} incarnations.`,
+        `${formatKey(decodeKey(place, 1))} was written by more than ${contextLengthMax} incarnations.`,
         'Give each worker its own key, or use a counter, progress or a statistic.',
       )
     }

@@ -68,10 +68,10 @@ function writeElements(elements: Key, start: number): number {
   return at
 }
 
-/** Turns ordered bytes back into the key. Throws `KEY_INVALID` on anything that `encodeKey` would not write. */
-export function decodeKey(bytes: Uint8Array): KeyElement[] {
+/** Turns ordered bytes, from `start` on, back into the key. Throws `KEY_INVALID` on anything that `encodeKey` would not write. */
+export function decodeKey(bytes: Uint8Array, start = 0): KeyElement[] {
   const key: KeyElement[] = []
-  let position = 0
+  let position = start
   while (position < bytes.length) {
     const code = bytes[position++] as number
     if (code === stringCode) {
@@ -176,11 +176,14 @@ function stringEnd(bytes: Uint8Array, start: number): number {
 function readString(bytes: Uint8Array, start: number, end: number): string {
   let seen = 0
   let zeros = false
+  let hash = end - start
   for (let i = start; i < end; i++) {
-    seen |= bytes[i] as number
-    zeros ||= bytes[i] === 0
+    const byte = bytes[i] as number
+    seen |= byte
+    zeros ||= byte === 0
+    hash = Math.imul(hash, 31) + byte
   }
-  if (seen < 0x80 && !zeros && end - start <= shortLengthMax) return shortString(bytes, start, end)
+  if (seen < 0x80 && !zeros && end - start <= shortLengthMax) return shortString(bytes, start, end, hash)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
   if (seen < 0x80 && !zeros) return text.toString('latin1')
   const plain = zeros ? Buffer.from([...unescapeZeros(text)]) : text
@@ -189,13 +192,22 @@ function readString(bytes: Uint8Array, start: number, end: number): string {
   return string
 }
 
-/** Up to this length a string is made faster here than by a `Buffer`. */
-const shortLengthMax = 24
+/** Up to this length a string of ASCII is looked for among those read lately: the same few come again and again in the keys of a list. */
+const shortLengthMax = 32
+const readLately: string[] = Array.from({ length: 512 }, () => '')
 
-function shortString(bytes: Uint8Array, start: number, end: number): string {
-  let text = ''
-  for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i] as number)
-  return text
+function shortString(bytes: Uint8Array, start: number, end: number, hash: number): string {
+  const slot = (hash ^ (hash >>> 9)) & (readLately.length - 1)
+  const known = readLately[slot] as string
+  if (isWritten(known, bytes, start, end)) return known
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1')
+  return (readLately[slot] = text)
+}
+
+function isWritten(text: string, bytes: Uint8Array, start: number, end: number): boolean {
+  if (text.length !== end - start) return false
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) !== bytes[start + i]) return false
+  return true
 }
 
 function* unescapeZeros(text: Uint8Array): Iterable<number> {

@@ -255,22 +255,8 @@ export function encodeIndexRow(cells: readonly IndexedCell[]): Uint8Array {
   return sealInPlace(row.subarray(0, at))
 }
 
-/** The buffer that lmdb reads into, as plain bytes: it is the same for a long time. */
-let readInto = new Uint8Array(0)
-
-/** What lmdb has read for now, as plain bytes for keeps. Slicing what it gives would make a `Buffer`, which takes twice as long. */
-export function copyOf(row: Uint8Array): Uint8Array {
-  if (readInto.buffer !== row.buffer) readInto = new Uint8Array(row.buffer as ArrayBuffer)
-  return readInto.slice(row.byteOffset, row.byteOffset + row.length)
-}
-
 function inlineLength(content: Uint8Array | undefined): number {
   return content === undefined || content.length > inlineBytesMax ? 0 : content.length
-}
-
-/** What lmdb gives for keeps, as plain bytes: views of a `Buffer` would be `Buffer`s, which take twice as long to make. */
-export function plainOf(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
 /** Contents are views of the row. Throws `DIRECTORY_DAMAGED`. */

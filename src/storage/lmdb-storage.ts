@@ -211,7 +211,7 @@ class LmdbStorage implements Storage {
 
   /** Up to which sequence the index covers this log; `undefined` where it is another's, new, or was found damaged. */
   #indexReach(): number | undefined {
-    const [identity, progress] = [this.#indexMeta.getBinary(metaKey), this.#indexMeta.getBinary(progressKey)]
+    const [identity, progress] = [this.#indexMeta.get(metaKey), this.#indexMeta.getBinary(progressKey)]
     if (identity === undefined || progress === undefined) return undefined
     return equalBytes(identity, encodeMeta(this.environment)) ? decodeNumbers(progress)[0] : undefined
   }
@@ -338,14 +338,6 @@ class LmdbStorage implements Storage {
     }
   }
 
-  *#storedRange(start: Uint8Array, end: Uint8Array): Iterable<IndexedKey> {
-    try {
-      yield* this.#index.range(start, end)
-    } catch (error) {
-      throw this.#foundDamaged(error)
-    }
-  }
-
   /** The index is derived: where a row of it is damaged, the next opening makes it anew. */
   #foundDamaged(cause: unknown): unknown {
     if (!isDamage(cause) || this.#isDamaged) return cause
@@ -356,6 +348,9 @@ class LmdbStorage implements Storage {
     return cause
   }
 
+  readonly #isAbsentBelow = (indexKey: Uint8Array): boolean =>
+    this.#indexed?.isAbsent(hashBytes(indexKey)) === true && this.#frozen?.has(indexKey) !== true
+
   async #tryToTransact(writes: readonly Write<LmdbTable>[]): Promise<void> {
     try {
       await this.#transact(this.#indexRoot, writes)
@@ -364,17 +359,15 @@ class LmdbStorage implements Storage {
     }
   }
 
-  readonly #isAbsentBelow = (indexKey: Uint8Array): boolean =>
-    this.#indexed?.isAbsent(hashBytes(indexKey)) === true && this.#frozen?.has(indexKey) !== true
-
-  scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
-    return this.#whileOpen(this.#scan(start, end))
-  }
-
-  *#scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
-    const stored = this.#storedRange(start, end)
+  *scan(start: Uint8Array, end: Uint8Array): Iterable<IndexEntry> {
+    const stored = this.#index.range(start, end)
     const below = this.#frozen === undefined ? stored : overlaid(this.#frozen, start, end, stored)
-    for (const entry of overlaid(this.#active, start, end, below)) if (entry.cells.length > 0) yield entry
+    try {
+      for (const entry of this.#whileOpen(overlaid(this.#active, start, end, below)))
+        if (entry.cells.length > 0) yield entry
+    } catch (error) {
+      throw this.#foundDamaged(error)
+    }
   }
 
   /** lmdb crashes the process where an iterator that somebody kept is asked for more after closing. */
@@ -591,7 +584,7 @@ class LmdbStorage implements Storage {
   #checkAlive(): void {
     if (this.#problem === undefined) return
     this.#logRoot.resetReadTxn()
-    this.#logMeta.getBinary(metaKey)
+    this.#logMeta.get(metaKey)
   }
 
   /** Who removes the directory takes the name from LMDB's files, which go on taking writes: they would be gone with the process. */
@@ -790,14 +783,22 @@ function standingAbove(
   return cells.map((cell) => (cell.isAlone === isAlone ? cell : { ...cell, isAlone }))
 }
 
-/** Keys of an overlay and of what lies below it, in order. */
-function* overlaid(
+/** Keys of an overlay and of what lies below it, in order; some have no cells. */
+function overlaid(
   overlay: Overlay,
   start: Uint8Array,
   end: Uint8Array,
   below: Iterable<IndexedKey>,
 ): Iterable<IndexedKey> {
-  if (overlay.isEmpty) return yield* below
+  return overlay.isEmpty ? below : joined(overlay, start, end, below)
+}
+
+function* joined(
+  overlay: Overlay,
+  start: Uint8Array,
+  end: Uint8Array,
+  below: Iterable<IndexedKey>,
+): Iterable<IndexedKey> {
   const uppers = overlay.range(start, end)[Symbol.iterator]()
   let above = uppers.next()
   for (const entry of below) {

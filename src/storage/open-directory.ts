@@ -126,7 +126,7 @@ export async function readDirectory<T>(
       [logFolder]: () => openEnvironment(join(directory, logFolder), { readOnly: true }),
       [indexFolder]: () => openEnvironment(join(scratch, indexFolder), { readOnly: false }),
     })
-    const row = openTable(environments[logFolder], 'meta').getBinary(metaKey)
+    const row = openTable(environments[logFolder], 'meta').get(metaKey)
     const environment = decodeMeta(row ?? new Uint8Array(0), directory)
     const result = await read({ environment, environments, isReadOnly: true, close: () => Promise.resolve() })
     const isStill = isDeepStrictEqual(stampsOf(directory)[logFolder], files[logFolder])
@@ -232,7 +232,7 @@ class Opening {
   async #identity(root: LmdbEnvironment, copied: boolean): Promise<string> {
     const { directory, random, log } = this.#options
     const meta = openTable(root, 'meta')
-    const row = meta.getBinary(metaKey)
+    const row = meta.get(metaKey)
     const known = row === undefined ? undefined : decodeMeta(row, directory)
     if (known !== undefined && !copied) return known
     const environment = toHex(random.bytes(16))

@@ -3,7 +3,7 @@
  * be made anew. Rows are described in `lmdb-rows.ts`. Knows tables, not lmdb.
  */
 import type { PlacedCell } from '../model/fold/roster.ts'
-import { copyOf, decodeIndexRow, encodeIndexRow, plainOf, type IndexedCell } from './lmdb-rows.ts'
+import { decodeIndexRow, encodeIndexRow, type IndexedCell } from './lmdb-rows.ts'
 import type { OverlaidKey } from './overlay.ts'
 import type { ShardNumbers } from './shard-numbers.ts'
 import type { Rows, Write } from './tables.ts'
@@ -30,18 +30,14 @@ export class StoredIndex<T extends Rows> {
 
   /** Live cells of one key. Throws `DIRECTORY_DAMAGED`. */
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
-    const row = this.#rows.getBinaryFast(indexKey)
-    return row === undefined ? [] : this.#placed(indexKey, copyOf(row))
+    const row = this.#rows.get(indexKey)
+    return row === undefined ? [] : this.#placed(indexKey, row)
   }
 
   /** Keys with `start <= key < end`, ascending. */
   *range(start: Uint8Array, end: Uint8Array): Iterable<IndexedKey> {
     for (const { key, value } of this.#rows.getRange({ start, end }))
-      yield this.#found(plainOf(key), plainOf(value))
-  }
-
-  #found(indexKey: Uint8Array, row: Uint8Array): IndexedKey {
-    return { indexKey, cells: this.#placed(indexKey, row) }
+      yield { indexKey: key, cells: this.#placed(key, value) }
   }
 
   /** The write that makes a key hold what an overlay says of it above what it holds. */
@@ -60,14 +56,14 @@ export class StoredIndex<T extends Rows> {
 
   #placed(indexKey: Uint8Array, row: Uint8Array): PlacedCell[] {
     const cells = decodeIndexRow(row)
-    const isAlone = cells.length === 1
-    return cells.map(({ shard, incarnation, clock, content }) => ({
-      shard: this.#numbers.name(shard),
-      incarnation,
-      clock,
-      indexKey,
-      content: content ?? this.#contentOf(shard, incarnation, clock),
-      isAlone,
-    }))
+    const [only] = cells
+    if (cells.length === 1 && only !== undefined) return [this.#place(indexKey, only, true)]
+    return cells.map((cell) => this.#place(indexKey, cell, false))
+  }
+
+  #place(indexKey: Uint8Array, cell: IndexedCell, isAlone: boolean): PlacedCell {
+    const { shard, incarnation, clock } = cell
+    const content = cell.content ?? this.#contentOf(shard, incarnation, clock)
+    return { shard: this.#numbers.name(shard), incarnation, clock, indexKey, content, isAlone }
   }
 }

@@ -148,7 +148,7 @@ export class StoredLog<T extends Rows> {
       const { clock, sums } = decodeSums(value)
       summaryOf(this.numbers.name(shard)).load(incarnation, clock, sums)
     }
-    const row = this.#rows.meta.getBinary(progressKey)
+    const row = this.#rows.meta.get(progressKey)
     if (row !== undefined) [this.#settled = 0, this.#feedBytes = 0] = decodeNumbers(row)
   }
 
@@ -229,9 +229,7 @@ export class StoredLog<T extends Rows> {
       const firsts = Array.from(this.#rows.cells.getKeys({ start, end }), firstClockOf)
       const read = (first: number): PlacedContent[] => {
         const key = chunkKey(shard, incarnation, first)
-        const cells = decodeChunk(
-          present(this.#rows.cells.getBinary(key), 'a chunk that was listed is there'),
-        )
+        const cells = decodeChunk(present(this.#rows.cells.get(key), 'a chunk that was listed is there'))
         const gone = this.#deadIn(key)
         return gone === undefined ? cells : cells.filter(({ clock }) => !gone.has(clock))
       }
@@ -287,7 +285,7 @@ export class StoredLog<T extends Rows> {
   }
 
   #deadIn(chunk: Uint8Array): Set<number> | undefined {
-    const row = this.#rows.dead.getBinary(chunk)
+    const row = this.#rows.dead.get(chunk)
     return row === undefined ? undefined : decodeDead(firstClockOf(chunk), row)
   }
 
@@ -485,7 +483,7 @@ export class StoredLog<T extends Rows> {
     const { cells, dead } = this.#rows
     const kept: PlacedContent[] = []
     for (const chunk of chunks) {
-      const row = present(cells.getBinary(chunk.key), 'a chunk that was found is there')
+      const row = present(cells.get(chunk.key), 'a chunk that was found is there')
       for (const cell of decodeChunk(row)) if (!chunk.dead.has(cell.clock)) kept.push(cell)
       writes.push({ rows: cells, key: chunk.key, value: undefined })
       if (chunk.wasMarked) writes.push({ rows: dead, key: chunk.key, value: undefined })

@@ -9,14 +9,14 @@ export interface Range {
 
 /** One table. */
 export interface Rows {
-  /** The caller's own. */
-  getBinary(key: Uint8Array): Uint8Array | undefined
+  /** The caller's own, as plain bytes. */
+  get(key: Uint8Array): Uint8Array | undefined
   /** Gone with the next call. */
   getBinaryFast(key: Uint8Array): Uint8Array | undefined
   doesExist(key: Uint8Array): boolean
-  /** Keys are the caller's own. */
+  /** Keys are the caller's own, as plain bytes. */
   getKeys(range: Range): Iterable<Uint8Array>
-  /** Keys and values are the caller's own. */
+  /** Keys and values are the caller's own, as plain bytes. */
   getRange(range: Range): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>
 }
 

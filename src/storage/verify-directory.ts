@@ -53,7 +53,7 @@ function verifyAll(): Verdict {
 /** Rows of a later format need not be as ours: it is asked for before they are. */
 function checkFormat(environment: LmdbEnvironment): void {
   if (!tableNames(environment).includes('meta')) return
-  const row = openTable(environment, 'meta').getBinary(metaKey)
+  const row = openTable(environment, 'meta').get(metaKey)
   if (row !== undefined) decodeMeta(row, directory)
 }
 

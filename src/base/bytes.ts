@@ -189,12 +189,15 @@ export class ByteReader {
     }
   }
 
+  skip(length: number): void {
+    if (length > this.remaining) throw new ByteReaderError('the bytes end too early')
+    this.#position += length
+  }
+
   /** A view into the input, not a copy. */
   bytes(length: number): Uint8Array {
-    if (length > this.remaining) throw new ByteReaderError('the bytes end too early')
-    const view = this.#bytes.subarray(this.#position, this.#position + length)
-    this.#position += length
-    return view
+    this.skip(length)
+    return this.#bytes.subarray(this.#position - length, this.#position)
   }
 
   /** Length, then a view into the input, not a copy. */

@@ -267,8 +267,8 @@ export class ShardSummary {
     this.#digest = undefined
   }
 
-  /** Follows a change. `hashes`: at most some thousand cells wait to be hashed afterwards. */
-  apply(change: Change, hashes = true): void {
+  /** Follows a change. At most some thousand cells wait to be hashed afterwards: they are held until then. */
+  apply(change: Change): void {
     const { advanced, born, died } = change
     for (const { incarnation, from, to } of advanced) {
       assert((this.#clocks.get(incarnation) ?? 0) === from, 'a change begins at the known clock')
@@ -279,7 +279,7 @@ export class ShardSummary {
     this.#digest = undefined
     this.#unhashed.push(change)
     this.#unhashedCells += born.length + died.length
-    if (hashes && this.#unhashedCells > unhashedMax) this.hash(unhashedMax)
+    if (this.#unhashedCells > unhashedMax) this.hash(unhashedMax)
   }
 
   #count({ incarnation, content }: LiveCell, sign: 1 | -1): void {
@@ -298,10 +298,9 @@ export class ShardSummary {
    * Brings the digest sums up to date, or nearer to that. Cost: two hashes a cell that came or went since.
    *
    * @param cellsMax about so many cells; default all
-   * @returns true where some are left
    */
-  hash(cellsMax = Number.POSITIVE_INFINITY): boolean {
-    if (this.#unhashed.length === 0) return false
+  hash(cellsMax = Number.POSITIVE_INFINITY): void {
+    if (this.#unhashed.length === 0) return
     let hashed = 0
     let at = 0
     for (; at < this.#unhashed.length && hashed < cellsMax; at++) {
@@ -312,7 +311,6 @@ export class ShardSummary {
     }
     this.#unhashed = this.#unhashed.slice(at)
     this.#unhashedCells -= hashed
-    return this.#unhashedCells > 0
   }
 
   #hashAll(cells: readonly LiveCell[], sign: bigint): void {

@@ -172,12 +172,25 @@ export function putStruct(
 /** Reads structs written by `putStruct`, one after the other. Contents are views. Throws where the bytes are no structs. */
 export function readStructs(bytes: Uint8Array): PlacedContent[] {
   const cells: PlacedContent[] = []
+  walkStructs(bytes, (clock, start, end) => {
+    cells.push({ clock, content: bytes.subarray(start, end) })
+  })
+  return cells
+}
+
+/** Visits structs written by `putStruct`: the clock, and where the content begins and ends. Throws where the bytes are no structs. */
+export function walkStructs(
+  bytes: Uint8Array,
+  visit: (clock: number, start: number, end: number) => void,
+): void {
   const reader = new ByteReader(bytes)
   while (reader.remaining > 0) {
     const clock = readOwnClock(reader)
-    cells.push({ clock, content: reader.sizedBytes() })
+    const length = reader.integer()
+    const start = reader.position
+    reader.skip(length)
+    visit(clock, start, start + length)
   }
-  return cells
 }
 
 /** The content of one cell among structs written by `putStruct`. */
@@ -195,7 +208,7 @@ export function findStruct(bytes: Uint8Array, wanted: number): Uint8Array | unde
 /** The clock of a struct whose origin is the cell before it. */
 function readOwnClock(reader: ByteReader): number {
   if ((reader.byte() & hasOrigin) === 0) {
-    reader.bytes(firstStructHead.length - 1)
+    reader.skip(firstStructHead.length - 1)
     return 0
   }
   reader.integer()

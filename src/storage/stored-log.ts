@@ -227,13 +227,11 @@ export class StoredLog<T extends Rows> {
         chunkKey(shard, incarnation, Number.MAX_SAFE_INTEGER),
       ]
       const firsts = Array.from(this.#rows.cells.getKeys({ start, end }), firstClockOf)
-      const read = (first: number): PlacedContent[] => {
-        const key = chunkKey(shard, incarnation, first)
-        const cells = decodeChunk(present(this.#rows.cells.get(key), 'a chunk that was listed is there'))
-        const gone = this.#deadIn(key)
-        return gone === undefined ? cells : cells.filter(({ clock }) => !gone.has(clock))
-      }
-      chunks.set(name, (known = new ReplayedChunks({ firsts, read })))
+      const keyOf = (first: number): Uint8Array => chunkKey(shard, incarnation, first)
+      const read = (first: number): Uint8Array =>
+        openRow(present(this.#rows.cells.get(keyOf(first)), 'a chunk that was listed is there'), 'cells')
+      const dead = (first: number): Set<number> | undefined => this.#deadIn(keyOf(first))
+      chunks.set(name, (known = new ReplayedChunks({ firsts, read, dead })))
     }
     return known
   }

@@ -18,6 +18,7 @@ import { splitMessage } from '../src/replication/frames.ts'
 import { Handshake, type HandshakeOptions, nonceBytes } from '../src/replication/handshake.ts'
 import { PeerLink } from '../src/replication/peer-link.ts'
 import { encodeMessage, type Message } from '../src/replication/protocol.ts'
+import { readerKeyOf } from '../src/replication/reader-token.ts'
 import type { Sealer } from '../src/replication/seal.ts'
 import { websocketPath } from '../src/replication/websocket-transport.ts'
 import type { Store } from '../src/store.ts'
@@ -261,6 +262,8 @@ class Played {
   readonly #link: PeerLink
   readonly #sent: Uint8Array[] = []
   readonly #time = new ManualTime()
+  /** One link of five is of a reader. */
+  readonly #reader: string | undefined
   #sealer: Sealer | undefined
   #closeCode: number | undefined
   /** What the link said of an exception that is no refusal. */
@@ -269,6 +272,7 @@ class Played {
   constructor(victim: Store, choices: Choices) {
     this.#victim = victim
     this.#choices = choices
+    this.#reader = choices.chance(0.2) ? 'viewer' : undefined
     const link = {
       address: 'somebody',
       bufferedBytes: 0,
@@ -311,8 +315,12 @@ class Played {
     this.#link.onFrame(frame)
     this.#sent.length = 0
     const isChanged = this.#victim.digest !== before
-    const isRefused = this.#closeCode === 4400 || this.#link.status.refusedUpdates > refusedUpdates
+    const isRefused =
+      this.#closeCode === 4400 ||
+      this.#closeCode === 4405 ||
+      this.#link.status.refusedUpdates > refusedUpdates
     if (this.#closeCode === 1011) throw new Error('a frame met a bug', { cause: this.#problem })
+    if (isChanged && this.#reader !== undefined) throw new Error('a reader has changed the store')
     if (isChanged && isRefused) throw new Error('a frame that was refused has changed the store')
     if (this.#choices.chance(0.1)) {
       this.#time.advance(this.#choices.below(700))
@@ -324,7 +332,9 @@ class Played {
 
   #greet(): void {
     const nonce = this.#choices.random.bytes(nonceBytes)
-    const handshake = new Handshake({ role: 'dialer', environment: 'cccccccc', job, secret, nonce })
+    const key = this.#reader === undefined ? secret : readerKeyOf(secret, this.#reader)
+    const identity = { environment: 'cccccccc', secret: key, reader: this.#reader }
+    const handshake = new Handshake({ role: 'dialer', job, nonce, ...identity })
     const step = handshake.receive(this.#sent[0] as Uint8Array)
     if (step.type !== 'prove') throw new Error('no proof')
     this.#link.onFrame(handshake.hello)

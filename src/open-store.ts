@@ -146,7 +146,7 @@ function connect(
   network: NetworkOptions,
 ): Promise<Replicator> {
   const { job, restartCount: restart, time, random, fileSystem, log } = options
-  const { join, peers, listen, advertise, secret, yjsOrigins: origins } = network
+  const { join, peers, listen, advertise, secret, reader, yjsOrigins: origins } = network
   const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random, fileSystem })
   const doors = origins === undefined ? [] : [new YjsEndpoint({ port, secret, job, origins, log })]
   return startReplicator({
@@ -154,8 +154,9 @@ function connect(
     transport: websocketTransport(time, doors),
     ...(rendezvous ? { rendezvous } : {}),
     ...(advertise ? { advertise } : {}),
+    ...(listen ? { listen } : {}),
+    ...(reader === undefined ? {} : { reader }),
     peers,
-    listen,
     secret,
     job,
     time,

@@ -10,6 +10,7 @@ import { chosenAddresses, firstAddress } from './interfaces.ts'
 import { detect } from './job-environment.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
 import type { Resolve } from './registers.ts'
+import { readReaderToken } from './replication/reader-token.ts'
 import { secretBytesMin } from './replication/replicator.ts'
 import type { ListenAt } from './replication/transport.ts'
 
@@ -47,9 +48,12 @@ export interface StoreOptions {
   readonly interface?: string
   /** Addresses to publish instead of the bound ones, e.g. those of a proxy in front. */
   readonly advertise?: readonly string[]
-  /** The job's secret, at least 16 bytes. Whoever holds it may write anything. */
+  /**
+   * The job's secret, at least 16 bytes: whoever holds it may write anything. Or a token of `readerToken`: then this store is given everything that the job holds, what it writes itself stays
+   * with it, and it listens nowhere.
+   */
   readonly secret?: Uint8Array | string
-  /** File with the secret, readable by its owner only (mode 0600). */
+  /** File with the secret, or the token, readable by its owner only (mode 0600). */
   readonly secretFile?: string
 
   /**
@@ -108,9 +112,13 @@ export interface CompleteOptions {
 export interface NetworkOptions {
   readonly join: string | undefined
   readonly peers: readonly string[]
-  readonly listen: ListenAt
+  /** `undefined` for a reader, which only dials. */
+  readonly listen: ListenAt | undefined
   readonly advertise: readonly string[] | undefined
+  /** The job's secret, or the key of a reader. */
   readonly secret: Uint8Array
+  /** Name of the reader that this store is. */
+  readonly reader: string | undefined
   /** Origins of pages that may connect as stock Yjs clients; `undefined` where no client may. */
   readonly yjsOrigins: readonly string[] | undefined
 }
@@ -174,12 +182,17 @@ function networkOptions(options: StoreOptions): NetworkOptions | undefined {
     if (yjs === undefined) return undefined
     throw invalid('yjs lets clients in, but the store listens nowhere', 'Give `listen`, and a secret.')
   }
+  const secret = readSecret(options)
+  const reader = readReaderToken(secret)
+  if (reader !== undefined && (listen !== undefined || yjs !== undefined || advertise !== undefined))
+    throw invalid('a reader lets nobody in', 'Leave out `listen`, `advertise` and `yjs`, or give the secret.')
   return {
     join: checkText('join', join),
     peers: peers ?? [],
-    listen: listenAt(options),
+    listen: reader === undefined ? listenAt(options) : undefined,
     advertise,
-    secret: readSecret(options),
+    secret: reader?.key ?? secret,
+    reader: reader?.name,
     yjsOrigins: yjs === undefined ? undefined : checkOrigins(yjs.origins ?? []),
   }
 }

@@ -146,16 +146,17 @@ function connect(
   network: NetworkOptions,
 ): Promise<Replicator> {
   const { job, restartCount: restart, time, random, fileSystem, log } = options
-  const { join, peers, listen, advertise, secret, yjsOrigins: origins } = network
+  const { join, peers, listen, advertise, secret, reader, yjsOrigins: origins, certificates } = network
   const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random, fileSystem })
   const doors = origins === undefined ? [] : [new YjsEndpoint({ port, secret, job, origins, log })]
   return startReplicator({
     replica: environment,
-    transport: websocketTransport(time, doors),
+    transport: websocketTransport(time, { doors, certificates }),
     ...(rendezvous ? { rendezvous } : {}),
     ...(advertise ? { advertise } : {}),
+    ...(listen ? { listen } : {}),
+    ...(reader === undefined ? {} : { reader }),
     peers,
-    listen,
     secret,
     job,
     time,

@@ -1,6 +1,7 @@
 /** Options of a store: what each means, its unit, its default, and what raising or lowering it costs. */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { hostname, networkInterfaces } from 'node:os'
+import { createSecureContext } from 'node:tls'
 import { nodeFileSystem, type FileSystem } from './base/file-system.ts'
 import { systemRandom, type Random } from './base/random.ts'
 import { systemTime, type Time } from './base/time.ts'
@@ -10,8 +11,10 @@ import { chosenAddresses, firstAddress } from './interfaces.ts'
 import { detect } from './job-environment.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
 import type { Resolve } from './registers.ts'
+import { readReaderToken } from './replication/reader-token.ts'
 import { secretBytesMin } from './replication/replicator.ts'
 import type { ListenAt } from './replication/transport.ts'
+import { tlsOf, type Certificates } from './replication/websocket-transport.ts'
 
 /** How a store is opened. Everything is optional: `openStore()` is a store in memory, alone. */
 export interface StoreOptions {
@@ -47,14 +50,23 @@ export interface StoreOptions {
   readonly interface?: string
   /** Addresses to publish instead of the bound ones, e.g. those of a proxy in front. */
   readonly advertise?: readonly string[]
-  /** The job's secret, at least 16 bytes. Whoever holds it may write anything. */
+  /**
+   * The job's secret, at least 16 bytes: whoever holds it may write anything. Or a token of `readerToken`: then this store is given everything that the job holds, what it writes itself stays
+   * with it, and it listens nowhere.
+   */
   readonly secret?: Uint8Array | string
-  /** File with the secret, readable by its owner only (mode 0600). */
+  /** File with the secret, or the token, readable by its owner only (mode 0600). */
   readonly secretFile?: string
 
   /**
+   * Puts TLS below every link that is no Unix socket: this store listens at `wss://` addresses and dials no others. Key and certificate, and the authorities that are believed, are PEM; `mutual` asks everybody for a certificate. The certificate
+   * must name the address that is published: see `advertise`. The secret is needed all the same. Costs a handshake of about 2 ms a link, and a second cipher. @default none: links of stores are sealed without it
+   */
+  readonly tls?: Certificates
+
+  /**
    * Lets stock Yjs clients in, at `/yjs/<shard>` of every address of this store: with a token of `clientToken`, and from pages only where their origin,
-   * e.g. `https://viewer.example`, is named. Links of clients are not sealed: listen on loopback, or behind a proxy with TLS. @default nobody
+   * e.g. `https://viewer.example`, is named. Links of clients are not sealed: listen on loopback, give `tls`, or put a proxy with TLS in front. @default nobody
    */
   readonly yjs?: { readonly origins?: readonly string[] }
 
@@ -108,11 +120,16 @@ export interface CompleteOptions {
 export interface NetworkOptions {
   readonly join: string | undefined
   readonly peers: readonly string[]
-  readonly listen: ListenAt
+  /** `undefined` for a reader, which only dials. */
+  readonly listen: ListenAt | undefined
   readonly advertise: readonly string[] | undefined
+  /** The job's secret, or the key of a reader. */
   readonly secret: Uint8Array
+  /** Name of the reader that this store is. */
+  readonly reader: string | undefined
   /** Origins of pages that may connect as stock Yjs clients; `undefined` where no client may. */
   readonly yjsOrigins: readonly string[] | undefined
+  readonly certificates: Certificates | undefined
 }
 
 export const coalesceMsDefault = 100
@@ -174,14 +191,39 @@ function networkOptions(options: StoreOptions): NetworkOptions | undefined {
     if (yjs === undefined) return undefined
     throw invalid('yjs lets clients in, but the store listens nowhere', 'Give `listen`, and a secret.')
   }
+  const secret = readSecret(options)
+  const reader = readReaderToken(secret)
+  if (reader !== undefined && (listen !== undefined || yjs !== undefined || advertise !== undefined))
+    throw invalid('a reader lets nobody in', 'Leave out `listen`, `advertise` and `yjs`, or give the secret.')
   return {
     join: checkText('join', join),
     peers: peers ?? [],
-    listen: listenAt(options),
+    listen: reader === undefined ? listenAt(options) : undefined,
     advertise,
-    secret: readSecret(options),
+    secret: reader?.key ?? secret,
+    reader: reader?.name,
     yjsOrigins: yjs === undefined ? undefined : checkOrigins(yjs.origins ?? []),
+    certificates: checkCertificates(options, reader === undefined),
   }
+}
+
+function checkCertificates({ tls, listen }: StoreOptions, isListening: boolean): Certificates | undefined {
+  if (tls === undefined) return undefined
+  const { key, cert, mutual = false } = tls
+  const isAtPath = listen !== undefined && 'path' in listen
+  if ((key === undefined) !== (cert === undefined) || (cert === undefined && isListening && !isAtPath))
+    throw invalid('tls has no key and certificate', 'Give both, as PEM; only a reader does without.')
+  if (typeof mutual !== 'boolean')
+    throw invalid(`tls.mutual is ${JSON.stringify(mutual)}`, 'Give true or false.')
+  try {
+    createSecureContext(tlsOf(tls))
+  } catch (cause) {
+    throw invalid(
+      `tls cannot be used, ${String(cause)}`,
+      'Give PEM; the key must be that of the certificate.',
+    )
+  }
+  return { ...tls }
 }
 
 function checkOrigins(origins: readonly string[]): readonly string[] {

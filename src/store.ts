@@ -27,6 +27,7 @@ import type { Quarantine } from './storage/quarantine.ts'
 import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { makeClientToken } from './replication/client-token.ts'
+import { makeReaderToken } from './replication/reader-token.ts'
 import { scopeOf, Statistic } from './statistic.ts'
 import type { StockClients } from './stock-clients.ts'
 import type { StorageStatistics } from './storage/storage.ts'
@@ -357,13 +358,26 @@ export class Store implements ContextStore {
    * job's secret does. Throws `NAME_INVALID`, and `OPTION_INVALID` in a store without a secret.
    */
   clientToken(worker: string, options: { readonly write?: boolean } = {}): string {
-    const { job, network } = this.#shared.options
     const rights = options.write === true ? 'write' : 'read'
-    if (network !== undefined) return makeClientToken(network.secret, job, { worker, rights })
+    return makeClientToken(this.#secret(), this.#shared.options.job, { worker, rights })
+  }
+
+  /**
+   * A token for stores that may read this job and write nothing of it: they are opened with it in the place of the secret. Give each reader a name of its own: who has a token
+   * could pass for the job to another reader of that name. Holds as long as the job's secret does. Throws `NAME_INVALID`, and `OPTION_INVALID` in a store without a
+   * secret.
+   */
+  readerToken(name: string): string {
+    return makeReaderToken(this.#secret(), name)
+  }
+
+  #secret(): Uint8Array {
+    const { network } = this.#shared.options
+    if (network !== undefined && network.reader === undefined) return network.secret
     throw new ContextStoreError(
       'OPTION_INVALID',
       'This store has no secret to make a token from.',
-      'Open it with `listen`, `secret` and `yjs`.',
+      'Open it with `listen` or `join`, and the secret of the job.',
     )
   }
 

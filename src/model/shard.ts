@@ -38,6 +38,11 @@ const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 const partPattern = /^[A-Za-z0-9][A-Za-z0-9._%-]{0,127}$/
 const theOnlyPart = 'all'
 
+/** True for what may be the name of a worker. */
+export function isWorkerName(text: string): boolean {
+  return namePattern.test(text)
+}
+
 /** Throws `NAME_INVALID` unless `worker` may serve as a name: letters, digits, `.`, `_`, `-`, up to 128. */
 export function checkWorkerName(worker: string): string {
   if (typeof worker !== 'string' || !namePattern.test(worker)) {

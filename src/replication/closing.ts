@@ -10,6 +10,7 @@
  * | 4400 | FRAME_REFUSED | malformed, too long, or not sealed as it must be |
  * | 4401 | JOB_OTHER | the peer belongs to another job |
  * | 4403 | SECRET_WRONG | the proof does not hold |
+ * | 4405 | READ_ONLY | a reader sent what only those send who may write |
  * | 4408 | TIMEOUT | no handshake in time, or silence |
  * | 4409 | DUPLICATE | another link to the same peer survives |
  * | 4410 | SELF | both ends are the same environment |
@@ -32,6 +33,7 @@ export const closes = {
   frameRefused: { code: 4400, reason: 'FRAME_REFUSED' },
   jobOther: { code: 4401, reason: 'JOB_OTHER' },
   secretWrong: { code: 4403, reason: 'SECRET_WRONG' },
+  readOnly: { code: 4405, reason: 'READ_ONLY' },
   timeout: { code: 4408, reason: 'TIMEOUT' },
   duplicate: { code: 4409, reason: 'DUPLICATE' },
   self: { code: 4410, reason: 'SELF' },

@@ -3,7 +3,7 @@
  *
  * | frame | bytes |
  * |---|---|
- * | hello | `cairn` (5 bytes), version, environment, job, nonce (32 bytes); what follows is ignored: later versions append |
+ * | hello | `cairn` (5 bytes), version, environment, job, nonce (32 bytes), reader (absent or empty: none); what follows is ignored: later versions append |
  * | proof | 32 bytes |
  *
  * Integers are LEB128, texts are length and UTF-8. Each side sends its hello at once, its proof when it has the other's hello, and counts the link as
@@ -13,13 +13,18 @@
  * - proof of a role = HMAC-SHA-256(secret, `cairn/1 proof <role>` and transcript)
  * - key of a role's frames = HKDF-SHA-256(secret, salt = SHA-256(transcript), info = `cairn/1 frames <role>`, 32 bytes)
  *
+ * A reader has a key of its own in the place of the secret (`reader-token.ts`), says its name in its hello, and only dials: so nobody who may only read can pass for a store that
+ * others dial.
+ *
  * The transcript covers both nonces, both environments, version and job, so nothing of it can be changed on the way or used again; the role in
  * the proof keeps one side's proof from serving as the other's.
  */
 import { createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { ByteReader, ByteWriter, concatBytes, decodeText, encodeText, equalBytes } from '../base/bytes.ts'
+import { isWorkerName } from '../model/shard.ts'
 import { type Close, closes } from './closing.ts'
+import { readerKeyOf } from './reader-token.ts'
 import { Sealer, Unsealer, sealKeyBytes } from './seal.ts'
 
 /** Which side of the link: who dialled, or who was listening. */
@@ -41,7 +46,10 @@ export interface HandshakeOptions {
   /** Identity of the own environment. */
   readonly environment: string
   readonly job: string
+  /** The job's; a reader's key where `reader` is given. */
   readonly secret: Uint8Array
+  /** Name of the reader that this is; only a dialer may be one. */
+  readonly reader?: string | undefined
   /** 32 random bytes, of this link alone. */
   readonly nonce: Uint8Array
 }
@@ -49,7 +57,15 @@ export interface HandshakeOptions {
 /** What a frame of the peer leads to. */
 export type HandshakeStep =
   | { readonly type: 'prove'; readonly proof: Uint8Array }
-  | { readonly type: 'open'; readonly peer: string; readonly sealer: Sealer; readonly unsealer: Unsealer }
+  | {
+      readonly type: 'open'
+      /** Its environment. Who is a reader may have chosen that of another store. */
+      readonly peer: string
+      /** Its name, where it may only read. */
+      readonly reader: string | undefined
+      readonly sealer: Sealer
+      readonly unsealer: Unsealer
+    }
   | { readonly type: 'close'; readonly close: Close }
 
 /** True for what may be the identity of an environment. */
@@ -61,11 +77,12 @@ export class Handshake {
   /** The first frame to send. */
   readonly hello: Uint8Array
   readonly #options: HandshakeOptions
-  #peer: { readonly environment: string; readonly transcript: Uint8Array } | undefined
+  #peer: Peer | undefined
 
   constructor(options: HandshakeOptions) {
     assert(isEnvironment(options.environment), 'an environment has a hexadecimal identity')
     assert(encodeText(options.job).length <= jobBytesMax, 'a job name keeps its limit')
+    assert(options.reader === undefined || options.role === 'dialer', 'a reader dials')
     assert(options.nonce.length === nonceBytes, 'a nonce has 32 bytes')
     this.#options = options
     this.hello = encodeHello(options)
@@ -84,37 +101,47 @@ export class Handshake {
     if (hello === 'newer') return { type: 'close', close: closes.formatNewer }
     if (hello.environment === environment) return { type: 'close', close: closes.self }
     if (hello.job !== job) return { type: 'close', close: closes.jobOther }
+    if (hello.reader !== undefined && role === 'dialer') return { type: 'close', close: closes.frameRefused }
+    const key = hello.reader === undefined ? secret : readerKeyOf(secret, hello.reader)
     const transcript = role === 'dialer' ? transcriptOf(this.hello, frame) : transcriptOf(frame, this.hello)
-    this.#peer = { environment: hello.environment, transcript }
-    return { type: 'prove', proof: proofOf(role, secret, transcript) }
+    this.#peer = { ...hello, key, transcript }
+    return { type: 'prove', proof: proofOf(role, key, transcript) }
   }
 
-  #proved(proof: Uint8Array, peer: { environment: string; transcript: Uint8Array }): HandshakeStep {
-    const { role, secret } = this.#options
+  #proved(proof: Uint8Array, { environment, reader, key, transcript }: Peer): HandshakeStep {
+    const { role } = this.#options
     const other: Role = role === 'dialer' ? 'listener' : 'dialer'
     if (proof.length !== proofBytes) return { type: 'close', close: closes.frameRefused }
-    if (!timingSafeEqual(proof, proofOf(other, secret, peer.transcript))) {
+    if (!timingSafeEqual(proof, proofOf(other, key, transcript))) {
       return { type: 'close', close: closes.secretWrong }
     }
-    const sealer = new Sealer(keyOf(role, secret, peer.transcript))
-    const unsealer = new Unsealer(keyOf(other, secret, peer.transcript))
-    return { type: 'open', peer: peer.environment, sealer, unsealer }
+    const sealer = new Sealer(keyOf(role, key, transcript))
+    const unsealer = new Unsealer(keyOf(other, key, transcript))
+    return { type: 'open', peer: environment, reader, sealer, unsealer }
   }
 }
 
-function encodeHello({ environment, job, nonce }: HandshakeOptions): Uint8Array {
+function encodeHello({ environment, job, nonce, reader }: HandshakeOptions): Uint8Array {
   const writer = new ByteWriter()
   writer.bytes(magic)
   writer.integer(protocolVersion)
   writer.text(environment)
   writer.text(job)
   writer.bytes(nonce)
+  if (reader !== undefined) writer.text(reader)
   return writer.finish()
 }
 
 interface Hello {
   readonly environment: string
   readonly job: string
+  readonly reader: string | undefined
+}
+
+interface Peer extends Hello {
+  /** What it is to prove, and frames are sealed with. */
+  readonly key: Uint8Array
+  readonly transcript: Uint8Array
 }
 
 function decodeHello(frame: Uint8Array): Hello | 'newer' | undefined {
@@ -127,9 +154,10 @@ function decodeHello(frame: Uint8Array): Hello | 'newer' | undefined {
     const environment = reader.text()
     const job = decodeText(reader.sizedBytes())
     reader.bytes(nonceBytes)
-    return isEnvironment(environment) && encodeText(job).length <= jobBytesMax
-      ? { environment, job }
-      : undefined
+    const name = reader.remaining === 0 ? '' : reader.text()
+    if (!isEnvironment(environment) || encodeText(job).length > jobBytesMax) return undefined
+    if (name !== '' && !isWorkerName(name)) return undefined
+    return { environment, job, reader: name === '' ? undefined : name }
   } catch {
     return undefined
   }

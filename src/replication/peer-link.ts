@@ -42,6 +42,7 @@ export class PeerLink implements LinkEvents {
   #markGone: () => void = () => {}
   #isOver = false
   #environment: string | undefined
+  #reader: string | undefined
   #openedMs: number | undefined
   #bytesSent = 0
   #bytesReceived = 0
@@ -68,6 +69,11 @@ export class PeerLink implements LinkEvents {
   /** The environment at the other end, once it has proved itself. */
   get environment(): string | undefined {
     return this.#environment
+  }
+
+  /** Name of the peer where it may only read. What it says of its environment is not to be relied on then. */
+  get reader(): string | undefined {
+    return this.#reader
   }
 
   get isOpen(): boolean {
@@ -154,6 +160,7 @@ export class PeerLink implements LinkEvents {
         return this.#link.send(effect.frame)
       case 'opened':
         this.#environment = effect.peer
+        this.#reader = effect.reader
         this.#openedMs = this.#options.time.monotonic()
         return this.#owner.opened(this)
       case 'apply':

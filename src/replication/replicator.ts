@@ -6,7 +6,7 @@
  * logged and tried again.
  *
  * One link per pair of peers: of two that were dialled from both sides the one of the smaller environment survives; of two that one side dialled,
- * that side keeps the older.
+ * that side keeps the older. A link of a reader is beside these: it is in no one's way, and no sync waits for it.
  */
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -49,8 +49,10 @@ export interface ReplicatorOptions {
   readonly listen?: ListenAt
   /** Addresses to publish instead of the bound ones, for a computer that others know by another name. */
   readonly advertise?: readonly string[]
-  /** The job's secret, 16 bytes at least: who has it may write anything. */
+  /** The job's secret, 16 bytes at least: who has it may write anything. A reader's key where `reader` is given. */
   readonly secret: Uint8Array
+  /** Name of the reader that this store is: it is given everything, gives nothing, and lets nobody in. */
+  readonly reader?: string
   /** Name of the job; stores of other jobs are turned away. */
   readonly job: string
   readonly time: Time
@@ -73,6 +75,8 @@ export interface PeerStatus {
   /** Unknown of an address where nobody has answered yet. */
   readonly environment: string | undefined
   readonly address: string
+  /** Name of the reader at the other end, `undefined` of a store that may write. */
+  readonly reader: string | undefined
   readonly connected: boolean
   /** True while own changes are held back because the link is full. */
   readonly isBehind: boolean
@@ -174,12 +178,14 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     for (const { key, environment, addresses, problem } of this.#plan.targets()) {
       const counts = { ...none, divergedShards: 0, refusedUpdates: 0 }
       const address = addresses[0] ?? ''
-      statuses.set(environment ?? key, { environment, address, connected: false, ...counts, problem })
+      const status = { environment, address, reader: undefined, connected: false }
+      statuses.set(environment ?? key, { ...status, ...counts, problem })
     }
     for (const link of this.#links) {
-      const { environment, address } = link
+      const { environment, address, reader } = link
       if (environment === undefined || !link.isOpen) continue
-      statuses.set(environment, { environment, address, connected: true, ...link.status, problem: undefined })
+      const status = { environment, address, reader, connected: true, ...link.status, problem: undefined }
+      statuses.set(reader === undefined ? environment : `${reader} ${environment}`, status)
     }
     return [...statuses.values()]
   }
@@ -214,7 +220,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const dial = this.#dials.get(link)
     if (dial !== undefined) this.#plan.linked(dial, peer)
     const others = [...this.#links].filter(
-      (other) => other !== link && other.isOpen && other.environment === peer,
+      (other) => other !== link && other.isOpen && other.environment === peer && other.reader === link.reader,
     )
     for (const other of others) {
       if (other.role !== link.role) {
@@ -245,7 +251,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const isQuiet = close.code === closes.self.code || close.code === closes.duplicate.code
     if (environment !== undefined && !isQuiet) this.#options.log.info('a peer is disconnected', facts)
     else if (!isQuiet) this.#warnOnce(address, 'a link did not come about', facts)
-    const hasLeft = close.code === closes.bye.code && environment !== undefined
+    const hasLeft = close.code === closes.bye.code && environment !== undefined && link.reader === undefined
     if (hasLeft) for (const round of this.#rounds.values()) round.left(environment)
     this.#advanceRounds()
   }
@@ -258,7 +264,9 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
 
   /** The newest: an older one may be dead without knowing it. */
   linkTo(environment: string): PeerLink | undefined {
-    return [...this.#links].findLast((link) => link.isOpen && link.environment === environment)
+    return [...this.#links].findLast(
+      (link) => link.isOpen && link.environment === environment && link.reader === undefined,
+    )
   }
 
   #tick(): void {
@@ -359,7 +367,9 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
 
   /** Everyone with a link, or known, takes part in the round; who has no link is tried at once. */
   #gather(round: SyncRound): void {
-    const linked = [...this.#links].flatMap((link) => (link.isOpen ? (link.environment ?? []) : []))
+    const linked = [...this.#links].flatMap((link) =>
+      link.isOpen && link.reader === undefined ? (link.environment ?? []) : [],
+    )
     this.#plan.hurry(this.#nowMs())
     round.add(linked, this.#plan.targets())
     this.#dialDue()

@@ -16,6 +16,9 @@
  *
  * Invariants: before the handshake is over there are no effects but its own frames and `close`; after `close` there are none;
  * root digests cause no `have` of all workers while one is unanswered.
+ *
+ * A **reader** (`reader-token.ts`) is given everything and gives nothing: it sends no updates, is asked for none, and what it says of itself is no cause for anything. Whatever a
+ * reader sends but what reading takes ends its link, so a message that is added some day is refused until somebody says otherwise.
  */
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -43,7 +46,7 @@ import { Silence } from './silence.ts'
 export type SessionEffect =
   | { readonly type: 'send'; readonly frame: Uint8Array }
   /** The handshake is over; `peer` is the environment at the other end. */
-  | { readonly type: 'opened'; readonly peer: string }
+  | { readonly type: 'opened'; readonly peer: string; readonly reader: string | undefined }
   /** To be applied; `gapped`, `applied` or `refused` says how it went. */
   | { readonly type: 'apply'; readonly updates: readonly ShardUpdate[] }
   /** Everything the peer had at the time of `sync` has been given to `apply`; whole: and nothing of it was left out or refused. */
@@ -67,7 +70,10 @@ export interface SessionOptions {
   readonly role: Role
   readonly replica: ReplicaView
   readonly job: string
+  /** The job's; a reader's key where `reader` is given. */
   readonly secret: Uint8Array
+  /** Name of the reader that this store is. */
+  readonly reader?: string | undefined
   readonly random: Random
   /** Time between two root digests, milliseconds, jittered by a quarter. */
   readonly rootIntervalMs: number
@@ -84,6 +90,16 @@ export interface Push {
 
 /** Time that a handshake may take, milliseconds. */
 export const handshakeMaxMs = 5_000
+
+/** What a reader may say. */
+const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
+  'have',
+  'told',
+  'root',
+  'bye',
+  'ping',
+  'pong',
+])
 
 /** Prepares own changes of one worker, not none, for any number of sessions. */
 export function preparePush(updates: readonly [ShardUpdate, ...ShardUpdate[]]): Push {
@@ -107,6 +123,8 @@ export class Session {
   /** Bytes that may still be given to the transport. */
   #room = 0
   #isPeerKnown = false
+  /** The peer is a reader. */
+  #isRead = false
   #rootAtMs = 0
   #nextToken = 1
   /** Tokens of our unanswered `have`, with the sync that asked for them. */
@@ -118,10 +136,17 @@ export class Session {
 
   /** Its first effects, the greeting, come with the first `tick`. */
   constructor(options: SessionOptions, nowMs: number) {
-    const { role, replica, job, secret, random } = options
+    const { role, replica, job, secret, reader, random } = options
     this.#options = options
     const nonce = random.bytes(nonceBytes)
-    this.#handshake = new Handshake({ role, environment: replica.environment, job, secret, nonce })
+    this.#handshake = new Handshake({
+      role,
+      environment: replica.environment,
+      job,
+      secret,
+      reader,
+      nonce,
+    })
     this.#silence = new Silence(nowMs)
     this.#startedMs = nowMs
     this.#effects = [{ type: 'send', frame: this.#handshake.hello }]
@@ -173,7 +198,7 @@ export class Session {
   /** Tells the peer of own changes. */
   push(push: Push, moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
-      if (this.#state !== 'open' || !this.#isPeerKnown) return
+      if (this.#state !== 'open' || !this.#isPeerKnown || this.#isReader) return
       if (this.#room <= 0 || this.#backlog.isBehind(push.worker)) return this.#backlog.drop(push.worker)
       const pending = this.#answers.take(push.worker)
       if (pending === undefined) for (const message of push.messages) this.#send(message)
@@ -246,12 +271,14 @@ export class Session {
     }
     this.#seal = step
     this.#state = 'open'
-    this.#effects.push({ type: 'opened', peer: step.peer })
+    this.#isRead = step.reader !== undefined
+    this.#effects.push({ type: 'opened', peer: step.peer, reader: step.reader })
     this.#scheduleRoot(nowMs)
-    this.#show(undefined)
+    if (!this.#isRead) this.#show(undefined)
   }
 
   #hear(message: Message, nowMs: number): void {
+    if (this.#isRead && !messagesOfReaders.has(message.type)) return this.#close(closes.readOnly)
     switch (message.type) {
       case 'have':
         return this.#hearHave(message)
@@ -261,7 +288,8 @@ export class Session {
       case 'told':
         return this.#hearTold(message.token, message.whole)
       case 'root':
-        return this.#hearRoot(message.digest, nowMs)
+        if (!this.#isRead) this.#hearRoot(message.digest, nowMs)
+        return
       case 'ask':
         return this.#show(message.workers)
       case 'ping':
@@ -276,8 +304,13 @@ export class Session {
   #hearHave(have: Have): void {
     if (have.workers === undefined) this.#isPeerKnown = true
     this.#backlog.heard(have)
+    if (this.#isReader) return this.#say({ type: 'told', token: have.token, whole: false })
     const diverged = this.#answers.note(have, this.#options.replica.shards())
-    for (const shard of diverged) this.#effects.push({ type: 'diverged', shard })
+    if (!this.#isRead) for (const shard of diverged) this.#effects.push({ type: 'diverged', shard })
+  }
+
+  get #isReader(): boolean {
+    return this.#options.reader !== undefined
   }
 
   #hearTold(token: number, whole: boolean): void {

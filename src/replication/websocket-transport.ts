@@ -1,13 +1,14 @@
 /**
  * WebSockets as transport: the only file that knows `ws`.
  *
- * Addresses are `ws://host:port`, `host:port` for short, or `ws+unix:<path of a socket>`. Frames are binary messages on the path `/cairn/1`. There is
+ * Addresses are `ws://host:port`, `host:port` for short, or `ws+unix:<path of a socket>`; with certificates `wss://host:port`, and then no `ws://` is dialled. Frames are binary messages on the path `/cairn/1`. There is
  * no compression, and requests that come from a browser (they bear an `Origin`) are refused: a page must not be able to reach a port of
  * the computer it is shown on. Every listener is guarded, because an exception in one would end the process.
  */
 import { chmod, lstat, rm } from 'node:fs/promises'
-import { type IncomingMessage, STATUS_CODES, createServer } from 'node:http'
-import { type AddressInfo, connect, isIPv6 } from 'node:net'
+import { type IncomingMessage, STATUS_CODES, type ServerResponse, createServer } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
+import { type AddressInfo, type Socket, connect, isIPv6 } from 'node:net'
 import { hostname } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket, WebSocketServer } from 'ws'
@@ -44,25 +45,47 @@ const limits = {
   perMessageDeflate: false,
 } as const
 
-/**
- * Links over WebSockets.
- *
- * @param doors other entries at every listener of this transport
- */
-export function websocketTransport(time: Time, doors: readonly Door[] = []): Transport {
+/** Certificates, as PEM. */
+export interface Certificates {
+  /** Of this store, with its private key: needed to listen, and shown to those who ask for it. */
+  readonly key?: string | Uint8Array
+  readonly cert?: string | Uint8Array
+  /** Whose certificates are believed. @default the authorities that come with Node */
+  readonly ca?: string | Uint8Array
+  /** Lets in only who shows a certificate that is believed, clients of stock Yjs included. @default false */
+  readonly mutual?: boolean
+}
+
+export interface WebsocketTransportOptions {
+  /** Other entries at every listener of this transport. */
+  readonly doors?: readonly Door[]
+  /** Puts TLS 1.3 below every link that is no Unix socket. The certificate of a listener must name the address that is dialled. */
+  readonly certificates?: Certificates | undefined
+}
+
+type Context = WebsocketTransportOptions & { readonly time: Time }
+
+/** Links over WebSockets. */
+export function websocketTransport(time: Time, options: WebsocketTransportOptions = {}): Transport {
+  const context = { ...options, time }
   return {
-    dial: (address, accept) => dial(address, accept, time),
-    listen: (at, accept) => listen(at, accept, time, doors),
+    dial: (address, accept) => dial(address, accept, context),
+    listen: (at, accept) => listen(at, accept, context),
   }
 }
 
-function dial(address: string, accept: Accept, time: Time): Promise<void> {
+function dial(address: string, accept: Accept, { time, certificates }: Context): Promise<void> {
   return new Promise((resolve, reject) => {
-    const options = { ...limits, handshakeTimeout: connectMaxMs, followRedirects: false }
+    const options = {
+      ...limits,
+      ...tlsOf(certificates),
+      handshakeTimeout: connectMaxMs,
+      followRedirects: false,
+    }
     const socketPath = address.startsWith(unixScheme) ? address.slice(unixScheme.length) : undefined
     const socket =
       socketPath === undefined
-        ? new WebSocket(urlOf(address), options)
+        ? new WebSocket(urlOf(address, certificates !== undefined), options)
         : new WebSocket(`ws://localhost${websocketPath}`, {
             ...options,
             createConnection: () => connect(socketPath),
@@ -75,14 +98,23 @@ function dial(address: string, accept: Accept, time: Time): Promise<void> {
   })
 }
 
-function urlOf(address: string): string {
-  const url = new URL(address.includes('://') ? address : `ws://${address}`)
+/** What `node:tls` is told of certificates. Throws where they are no text or bytes. */
+export function tlsOf({ key, cert, ca }: Certificates = {}) {
+  const own =
+    key === undefined || cert === undefined ? {} : { key: Buffer.from(key), cert: Buffer.from(cert) }
+  return { ...own, ...(ca === undefined ? {} : { ca: Buffer.from(ca) }), minVersion: 'TLSv1.3' as const }
+}
+
+function urlOf(address: string, isSecure: boolean): string {
+  const scheme = isSecure ? 'wss:' : 'ws:'
+  const url = new URL(address.includes('://') ? address : `${scheme}//${address}`)
+  if (isSecure && url.protocol !== scheme) throw new TypeError(`${address} is not reached by TLS`)
   url.pathname = websocketPath
   return url.href
 }
 
-async function listen(at: ListenAt, accept: Accept, time: Time, doors: readonly Door[]): Promise<Listener> {
-  if ('path' in at) return listenAtOne(at, accept, time, doors)
+async function listen(at: ListenAt, accept: Accept, context: Context): Promise<Listener> {
+  if ('path' in at) return listenAtOne(at, accept, { ...context, certificates: undefined })
   const { host, port, otherHosts = [] } = at
   const listeners: Listener[] = []
   const close = async (): Promise<void> => {
@@ -90,7 +122,7 @@ async function listen(at: ListenAt, accept: Accept, time: Time, doors: readonly 
   }
   try {
     for (const each of [host, ...otherHosts])
-      listeners.push(await listenAtOne({ host: each, port }, accept, time, doors))
+      listeners.push(await listenAtOne({ host: each, port }, accept, context))
   } catch (error) {
     await close()
     throw error
@@ -101,22 +133,27 @@ async function listen(at: ListenAt, accept: Accept, time: Time, doors: readonly 
 async function listenAtOne(
   at: ListenAt,
   accept: Accept,
-  time: Time,
-  doors: readonly Door[],
+  { time, doors = [], certificates }: Context,
 ): Promise<Listener> {
   const opened = doors.map((door) => openDoor(door, time))
   const sockets = new WebSocketServer({ ...limits, noServer: true })
   const rate = new RateLimit()
-  const server = createServer(
-    {
-      headersTimeout: connectMaxMs,
-      requestTimeout: connectMaxMs,
-      connectionsCheckingInterval: connectMaxMs / 5,
-    },
-    (_, response) => {
-      response.writeHead(426, { connection: 'close' }).end()
-    },
-  )
+  const timeouts = {
+    headersTimeout: connectMaxMs,
+    requestTimeout: connectMaxMs,
+    connectionsCheckingInterval: connectMaxMs / 5,
+  }
+  const server =
+    certificates === undefined
+      ? createServer(timeouts, askForUpgrade)
+      : createSecureServer({ ...timeouts, ...tlsOfListener(certificates) }, askForUpgrade)
+  if (certificates !== undefined) {
+    // The handshake of TLS comes before any request, and is what costs.
+    const connections = new RateLimit()
+    server.prependListener('connection', (socket: Socket) => {
+      if (!connections.take(socket.remoteAddress ?? '', time.monotonic())) socket.destroy()
+    })
+  }
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
     const { remoteAddress } = request.socket
@@ -142,8 +179,9 @@ async function listenAtOne(
   })
   server.on('error', () => {})
   if ('path' in at) await chmod(at.path, 0o600)
+  const scheme = certificates === undefined ? 'ws' : 'wss'
   return {
-    addresses: ['path' in at ? `${unixScheme}${at.path}` : `ws://${boundAddress(server.address())}`],
+    addresses: ['path' in at ? `${unixScheme}${at.path}` : `${scheme}://${boundAddress(server.address())}`],
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -152,6 +190,16 @@ async function listenAtOne(
         for (const door of opened) door.close()
       }),
   }
+}
+
+function tlsOfListener(certificates: Certificates) {
+  const { mutual = false } = certificates
+  const asking = { requestCert: mutual, rejectUnauthorized: mutual, handshakeTimeout: connectMaxMs }
+  return { ...tlsOf(certificates), ...asking }
+}
+
+function askForUpgrade(_: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(426, { connection: 'close' }).end()
 }
 
 interface OpenDoor {

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { toHex } from '../../src/base/bytes.ts'
+import { encodeText, toHex } from '../../src/base/bytes.ts'
 import {
   Handshake,
   type HandshakeOptions,
   type HandshakeStep,
   handshakeFrameBytesMax,
 } from '../../src/replication/handshake.ts'
+import { makeReaderToken, readReaderToken, readerKeyOf } from '../../src/replication/reader-token.ts'
 
 const dialer: HandshakeOptions = {
   role: 'dialer',
@@ -92,7 +93,8 @@ describe('handshake', () => {
   })
 
   test('a hello may grow, and what was appended is covered by the proof', () => {
-    const grown = (frame: Uint8Array) => Buffer.concat([frame, Buffer.from('more')])
+    const noReader = Uint8Array.of(0)
+    const grown = (frame: Uint8Array) => Buffer.concat([frame, noReader, Buffer.from('more')])
     const both = meet(dialer, listener, (frame, name) => (name.endsWith('hello') ? grown(frame) : frame))
     // Each side proves its own hello as it was sent: what is appended on the way breaks both.
     expect(reasonsOf(both)).toEqual(['SECRET_WRONG', 'SECRET_WRONG'])
@@ -165,6 +167,75 @@ describe('handshake', () => {
     }
   })
 })
+
+describe('a reader', () => {
+  const key = readerKeyOf(dialer.secret, 'viewer')
+  const reader: HandshakeOptions = { ...dialer, secret: key, reader: 'viewer' }
+
+  test('opens a link with who knows the secret, and is known as what it is', () => {
+    const [a, b] = meet(reader, listener)
+    if (a.type !== 'open' || b.type !== 'open') throw new Error('not open')
+    expect([a.reader, b.reader]).toEqual([undefined, 'viewer'])
+    expect(String(b.unsealer.unseal(a.sealer.seal(Buffer.from('there'))))).toBe('there')
+  })
+
+  test('its bytes are those of docs/WIRE.md', () => {
+    const [a, b] = [new Handshake(reader), new Handshake(listener)]
+    const [aStep, bStep] = [a.receive(b.hello), b.receive(a.hello)]
+    if (aStep.type !== 'prove' || bStep.type !== 'prove') throw new Error('no proof')
+    const specification = readFileSync(new URL('../../docs/WIRE.md', import.meta.url), 'utf8')
+    for (const bytes of [key, a.hello, aStep.proof, bStep.proof].map(toHex)) {
+      expect(specification).toContain(`\`${bytes}\``)
+    }
+  })
+
+  test.each([
+    ['another name', { ...reader, reader: 'other' }],
+    ['no name', { ...reader, reader: undefined }],
+    ['the secret itself', { ...reader, secret: dialer.secret }],
+    ['a key of another secret', { ...reader, secret: readerKeyOf(Buffer.alloc(32, 9), 'viewer') }],
+  ])('does not get in with %s', (_, options) => {
+    expect(reasonsOf(meet(options, listener))).toEqual(['SECRET_WRONG', 'SECRET_WRONG'])
+  })
+
+  test('cannot pass for a store that is dialled', () => {
+    // What a listener would send that names itself a reader.
+    const hello = new Handshake({ ...reader, environment: listener.environment }).hello
+    expect(reasonsOf([new Handshake(dialer).receive(hello)])).toEqual(['FRAME_REFUSED'])
+    expect(reasonsOf([new Handshake(reader).receive(hello)])).toEqual(['FRAME_REFUSED'])
+  })
+
+  test('has a name that is one', () => {
+    for (const name of ['../x', '-', 'x'.repeat(129), '\0']) {
+      const bytes = encodeText(name)
+      const hello = Buffer.concat([new Handshake(dialer).hello, Uint8Array.of(...lengthOf(bytes)), bytes])
+      expect(reasonsOf([new Handshake(listener).receive(hello)])).toEqual(['FRAME_REFUSED'])
+    }
+    expect(() => makeReaderToken(dialer.secret, '../x')).toThrow(
+      expect.objectContaining({ code: 'NAME_INVALID' }),
+    )
+  })
+
+  test('is read from its token, and nothing else is taken for one', () => {
+    const token = makeReaderToken(dialer.secret, 'viewer')
+    expect(readReaderToken(Buffer.from(`${token}\n`))).toEqual({ name: 'viewer', key })
+    for (const other of [
+      '',
+      'reader.viewer.',
+      token.slice(0, -1),
+      `${token}x`,
+      token.replace('reader', 'write'),
+    ]) {
+      expect(readReaderToken(Buffer.from(other))).toBeUndefined()
+    }
+    expect(readReaderToken(dialer.secret)).toBeUndefined()
+  })
+})
+
+/** A length as LEB128. */
+function lengthOf({ length }: Uint8Array): number[] {
+  return length < 128 ? [length] : [(length & 127) | 128, length >> 7]
+}
 
 function withVersion(hello: Uint8Array, version: number): Uint8Array {
   const copy = hello.slice()

@@ -7,6 +7,7 @@ import { type Replicator, type ReplicatorOptions, startReplicator } from '../../
 import { FakeReplica } from './fake-replica.ts'
 import { ManualTime, settle } from './manual-time.ts'
 import { MemoryNetwork } from './memory-transport.ts'
+import { readerKeyOf } from '../../src/replication/reader-token.ts'
 import { secret } from './session-pair.ts'
 
 let network: MemoryNetwork
@@ -27,11 +28,15 @@ afterEach(async () => {
 
 const log: Log = { info: () => {}, warn: (message) => warnings.push(message) }
 
-async function start(replica: FakeReplica, options: Partial<ReplicatorOptions> = {}): Promise<Replicator> {
+function start(replica: FakeReplica, options: Partial<ReplicatorOptions> = {}): Promise<Replicator> {
+  return startDialling(replica, { listen: { host: replica.environment.slice(0, 2), port: 1 }, ...options })
+}
+
+/** One that listens nowhere. */
+async function startDialling(replica: FakeReplica, options: Partial<ReplicatorOptions>): Promise<Replicator> {
   const replicator = await startReplicator({
     replica,
     transport: network,
-    listen: { host: replica.environment.slice(0, 2), port: 1 },
     secret,
     job: 'job',
     time,
@@ -565,4 +570,36 @@ test('no more than so many links wait for their handshake', async () => {
   expect(closes).toEqual(Array(44).fill(1013))
   await pass(6_000)
   expect(closes.filter((code) => code === 4408)).toHaveLength(256)
+})
+
+describe('a reader', () => {
+  const asReader = { secret: readerKeyOf(secret, 'viewer'), reader: 'viewer' }
+
+  test("that takes the identity of another store is in nobody's way", async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a)
+    await start(b, { peers: ['1a:1'] })
+    await pass(500)
+    const reader = await startDialling(new FakeReplica('2b'), { ...asReader, peers: ['1a:1'] })
+    await pass(2_000)
+    expect(connected(first)).toEqual(['2b', '2b'])
+    expect(first.peers().map((peer) => peer.reader)).toEqual([undefined, 'viewer'])
+    await whileTimePasses(reader.close())
+    b.write('after', 'context/b/all')
+    const report = await whileTimePasses(first.sync({ timeoutMs: 5_000 }))
+    expect(report).toEqual({ reached: [b.environment], missed: [] })
+    expect(a.content).toEqual(b.content)
+  })
+
+  test('is not waited for, and waits for those that it reads', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    a.write('one', 'context/a/all')
+    b.write('its own', 'context/b/all')
+    const first = await start(a)
+    const reader = await startDialling(b, { ...asReader, peers: ['1a:1'] })
+    const report = await whileTimePasses(reader.sync({ timeoutMs: 5_000 }))
+    expect(report).toEqual({ reached: [a.environment], missed: [] })
+    expect(await whileTimePasses(first.sync({ timeoutMs: 5_000 }))).toEqual({ reached: [], missed: [] })
+    expect([b.count('a'), a.count('b')]).toEqual([1, 0])
+  })
 })

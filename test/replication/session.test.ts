@@ -6,6 +6,7 @@ import type { Update } from '../../src/model/update.ts'
 import { splitMessage } from '../../src/replication/frames.ts'
 import { Handshake, type Role } from '../../src/replication/handshake.ts'
 import { type Message, decodeMessage, encodeMessage } from '../../src/replication/protocol.ts'
+import { readerKeyOf } from '../../src/replication/reader-token.ts'
 import { Session, preparePush } from '../../src/replication/session.ts'
 import { FakeReplica } from './fake-replica.ts'
 import { SessionPair, Side, secret, sessionOptions } from './session-pair.ts'
@@ -38,14 +39,16 @@ class Played {
   readonly #unseal: (frame: Uint8Array) => Uint8Array
   readonly #seal: (frame: Uint8Array) => Uint8Array
 
-  constructor(replica: FakeReplica, role: Role = 'listener') {
+  /** @param reader of the peer */
+  constructor(replica: FakeReplica, role: Role = 'listener', reader?: string) {
     this.side = new Side(sessionOptions(replica, role), replica, 0)
     const other = role === 'listener' ? 'dialer' : 'listener'
     const handshake = new Handshake({
       role: other,
       environment: 'cccccccc',
       job: 'job',
-      secret,
+      secret: reader === undefined ? secret : readerKeyOf(secret, reader),
+      reader,
       nonce: Buffer.alloc(32, 5),
     })
     this.tick()
@@ -558,6 +561,61 @@ describe('an intruder', () => {
       played.receiveContent(content)
       expect(played.side.closed).toBe('FRAME_REFUSED')
     }
+  })
+})
+
+describe('a reader', () => {
+  const updatesOfB: Message = {
+    type: 'updates',
+    updates: [{ shard: shardB as ShardName, update: pack([[12, 0, ['forged']]]) as Update }],
+  }
+
+  test('is given everything, also what comes later, and gives nothing', () => {
+    const pair = new SessionPair(...replicas(), (options) =>
+      options.role === 'dialer'
+        ? { ...options, secret: readerKeyOf(secret, 'viewer'), reader: 'viewer' }
+        : options,
+    ).run()
+    writeAndPush(pair.b, 0, 'later', shardB, 'progress/b')
+    writeAndPush(pair.a, 0, 'its own', shardA)
+    pair.a.do(pair.a.session.sync(7, moment), 0)
+    // Root digests that never agree lead to questions, and to nothing else.
+    pair.pass(30_000)
+    expect(pair.a.told).toContainEqual({
+      type: 'opened',
+      peer: pair.b.replica.environment,
+      reader: undefined,
+    })
+    expect(pair.b.told).toEqual([{ type: 'opened', peer: pair.a.replica.environment, reader: 'viewer' }])
+    expect(pair.a.told).toContainEqual({ type: 'synced', round: 7, whole: true })
+    expect(pair.a.replica.count('b')).toBe(3)
+    expect(pair.b.replica.count('a')).toBe(0)
+    expect([pair.a.closed, pair.b.closed, pair.b.replica.applied]).toEqual([undefined, undefined, 0])
+  })
+
+  test.each<[string, Message]>([
+    ['updates', updatesOfB],
+    ['updates that are empty', { type: 'updates', updates: [] }],
+    ['a question', { type: 'ask', workers: undefined }],
+  ])('that sends %s is closed as what it is, and nothing changes', (_, message) => {
+    const [, b] = replicas()
+    const before = structuredClone(b.content)
+    const played = new Played(b, 'listener', 'viewer')
+    played.receive(message, updatesOfB)
+    expect(played.side.closed).toBe('READ_ONLY')
+    expect(b.content).toEqual(before)
+    expect(b.applied).toBe(0)
+  })
+
+  test('raises no alarm, and is asked for nothing', () => {
+    const [, b] = replicas()
+    const played = new Played(b, 'listener', 'viewer')
+    const [own] = [...b.shards()]
+    if (own === undefined) throw new Error('no shard')
+    played.receive(have(1, { ...own, digest: 'f'.repeat(32) }))
+    for (let i = 0; i < 5; i++) played.receive({ type: 'root', digest: 'f'.repeat(32) })
+    expect(played.saidTypes()).toEqual(['told'])
+    expect(played.side.told).toEqual([{ type: 'opened', peer: 'cccccccc', reader: 'viewer' }])
   })
 })
 

@@ -25,6 +25,7 @@ import {
 import { addressOf, type ShardName } from './model/shard.ts'
 import { StampClock, stampAheadMsMax } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
+import type { ShardClocks } from './replication/confirmations.ts'
 import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
 import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
 import { encodeVersion, type SeenVersion } from './seen-version.ts'
@@ -95,6 +96,22 @@ export class Environment implements Replica {
     }
   }
 
+  clocks(shard: ShardName): Clocks {
+    return this.storage.shards().get(shard)?.clocks ?? noClocks
+  }
+
+  flush(): Promise<void> {
+    return this.storage.flush()
+  }
+
+  /** How far all shards of some workers have got, as of now. */
+  clocksOf(workers: ReadonlySet<string>): ShardClocks[] {
+    const shards: ShardClocks[] = []
+    for (const [shard, { clocks }] of this.storage.shards())
+      if (workers.has(addressOf(shard).worker)) shards.push({ shard, clocks: new Map(clocks) })
+    return shards
+  }
+
   /**
    * What a checkpoint of this environment holds: the shards of `workers` and of all that ever wrote here, or everything.
    */
@@ -113,10 +130,7 @@ export class Environment implements Replica {
 
   /** True when everything in `version` has been seen here. */
   hasSeen(version: SeenVersion): boolean {
-    const shards = this.storage.shards()
-    return [...version].every(([shard, clocks]) =>
-      coversClocks(shards.get(shard)?.clocks ?? noClocks, clocks),
-    )
+    return [...version].every(([shard, clocks]) => coversClocks(this.clocks(shard), clocks))
   }
 
   rootDigest(): string {

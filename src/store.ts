@@ -372,11 +372,29 @@ export class Store implements ContextStore {
   /**
    * Resolves when everything written so far is durable on this node. Rejects with `NOT_DURABLE`; the data stays and is retried. Rejects with
    * `OPENING_VOID` where what was written counts for nothing any more.
+   *
+   * With `copies`, resolves when that many peers, too, have told that it is durable with them; and while this node cannot write (`degraded`), when they have: it
+   * survives the loss of this node then. Peers without a directory count: what they hold survives this node, not themselves. What counts is what the workers of
+   * this environment wrote. Cost: a question and an answer a peer. Rejects with `NOT_REPLICATED`, and with `OPTION_INVALID` where `copies` is no
+   * whole number.
+   *
+   * @param options.copies peers that must hold it; default 0
+   * @param options.timeoutMs longest wait for them; default 10,000
    */
-  async flush(): Promise<void> {
+  async flush(options: { readonly copies?: number; readonly timeoutMs?: number } = {}): Promise<void> {
     this.#checkOpen()
     this.#writer.checkNotVoid()
-    await this.#makeDurable()
+    const { copies = 0, timeoutMs = 10_000 } = options
+    checkCopies(copies)
+    const local = this.#makeDurable()
+    if (copies === 0) return local
+    const { environment, replicator, writers } = this.#shared
+    const shards = environment.clocksOf(new Set(writers.keys()))
+    const [failure, holders] = await Promise.all([
+      local.then(() => undefined, failureToWrite),
+      replicator?.replicate({ copies, shards, timeoutMs }) ?? [],
+    ])
+    if (holders.length < copies) throw notReplicated(copies, holders.length, failure)
   }
 
   async #makeDurable(): Promise<void> {
@@ -612,6 +630,35 @@ async function resume(
     for (const [key, scope] of scopes) writerOf(shared, name).scopes.set(key, scope)
   }
   return new Store(shared, worker)
+}
+
+function checkCopies(copies: number): void {
+  if (Number.isSafeInteger(copies) && copies >= 0) return
+  throw new ContextStoreError(
+    'OPTION_INVALID',
+    `\`copies\` is a whole number of peers, this is ${String(copies)}.`,
+    'Give 0 for this node alone.',
+  )
+}
+
+/** The error of a flush whose place peers may take. Throws any other. */
+function failureToWrite(error: unknown): ContextStoreError {
+  if (error instanceof ContextStoreError && error.code === 'NOT_DURABLE') return error
+  throw error
+}
+
+function notReplicated(
+  copies: number,
+  holders: number,
+  cause: ContextStoreError | undefined,
+): ContextStoreError {
+  const here = cause === undefined ? 'It is durable here' : `Here it is not: ${cause.message} It is in memory`
+  return new ContextStoreError(
+    'NOT_REPLICATED',
+    `Of ${copies} copies that were asked for, ${holders} ${holders === 1 ? 'is' : 'are'} durable with peers. ${here}, and goes on being sent.`,
+    'Look at `stats().peers` for who is connected and why others are not; then flush again, with more time or fewer copies.',
+    { cause },
+  )
 }
 
 /** The one writer of a worker in this environment. */

@@ -15,6 +15,8 @@ import { assert } from '../base/assert.ts'
 import { encodeText } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { type Close, closes } from './closing.ts'
+import type { ShardClocks } from './confirmations.ts'
+import { CopyRound } from './copy-round.ts'
 import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
 import { Pace } from './pace.ts'
@@ -93,6 +95,15 @@ export interface Replicator {
    * the time is over. Never rejects.
    */
   sync(options: { readonly timeoutMs: number }): Promise<SyncReport>
+  /**
+   * Resolves when so many peers have told that these clocks are durable with them, or when the time is over, with the environments that did. Never
+   * rejects.
+   */
+  replicate(options: {
+    readonly copies: number
+    readonly shards: readonly ShardClocks[]
+    readonly timeoutMs: number
+  }): Promise<readonly string[]>
   /** Everyone known, with or without a link. */
   peers(): readonly PeerStatus[]
   /** Where this store can be reached, as it is told to peers. */
@@ -116,6 +127,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   readonly #links = new Set<PeerLink>()
   readonly #dials = new Map<PeerLink, Dial>()
   readonly #rounds = new Map<number, SyncRound>()
+  readonly #copyRounds = new Map<number, CopyRound>()
   readonly #warned = new Set<string>()
   #nextRound = 1
   #listener: Listener | undefined
@@ -161,11 +173,36 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
         round.complete()
       }),
     )
-    // Timers do not keep the process alive, and a store that only dials has nothing else between two tries.
-    const isOver = round.result.then(() => this.#rounds.delete(round.id))
-    while (this.#rounds.has(round.id)) await Promise.race([isOver, sleep(this.#options.time, tickMs)])
+    const report = await this.#awake(round.result)
     timer.cancel()
-    return round.result
+    this.#rounds.delete(round.id)
+    return report
+  }
+
+  async replicate({
+    copies,
+    shards,
+    timeoutMs,
+  }: Parameters<Replicator['replicate']>[0]): Promise<readonly string[]> {
+    if (this.#closed !== undefined) return []
+    const round = new CopyRound(this.#nextRound++, copies, shards)
+    this.#copyRounds.set(round.id, round)
+    const timer = this.#options.time.after(timeoutMs, () => round.end())
+    this.#guarded(() => {
+      for (const link of this.#links) link.confirm(round.id, shards)
+    })
+    const holders = await this.#awake(round.result)
+    timer.cancel()
+    this.#copyRounds.delete(round.id)
+    return holders
+  }
+
+  /** Timers do not keep the process alive, and a store that only dials has nothing else between two tries. */
+  async #awake<T>(result: Promise<T>): Promise<T> {
+    const over = result.then(() => true)
+    const tick = (): Promise<false> => sleep(this.#options.time, tickMs).then(() => false)
+    for (let isOver = false; !isOver;) isOver = await Promise.race([over, tick()])
+    return result
   }
 
   peers(): readonly PeerStatus[] {
@@ -197,7 +234,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#timer?.cancel()
     this.#guarded(() => this.#options.replica.tell())
     this.#guarded(this.#stopListening)
-    for (const round of this.#rounds.values()) round.end()
+    for (const round of [...this.#rounds.values(), ...this.#copyRounds.values()]) round.end()
     const links = [...this.#links]
     for (const link of links) link.leave('closing')
     const withdrawn = Promise.resolve(this.#announcing).then(() => this.#options.rendezvous?.withdraw())
@@ -225,7 +262,14 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     if (!link.isOpen) return
     this.#warned.delete(link.address)
     this.#options.log.info('a peer is connected', { peer, address: link.address })
+    const newest = [...this.#copyRounds.values()].at(-1)
+    if (newest !== undefined) link.confirm(newest.id, newest.shards)
     this.#advanceRounds()
+  }
+
+  confirmed({ environment }: PeerLink, confirmed: number): void {
+    assert(environment !== undefined, 'who confirms has proved itself')
+    for (const round of this.#copyRounds.values()) if (round.id <= confirmed) round.confirmed(environment)
   }
 
   synced(link: PeerLink, round: number, whole: boolean): void {

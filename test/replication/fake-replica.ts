@@ -47,6 +47,19 @@ export class FakeReplica implements Replica {
     }
   }
 
+  clocks(shard: ShardName): Clocks {
+    return this.#clocks(shard)
+  }
+
+  /** Set to make flushes wait, or fail. */
+  flushed: Promise<void> = Promise.resolve()
+  flushes = 0
+
+  flush(): Promise<void> {
+    this.flushes++
+    return this.flushed
+  }
+
   rootDigest(): string {
     return hashOf([...this.shardCells.keys()].sort().map((shard) => [shard, this.#digest(shard)]))
   }

@@ -566,3 +566,62 @@ test('no more than so many links wait for their handshake', async () => {
   await pass(6_000)
   expect(closes.filter((code) => code === 4408)).toHaveLength(256)
 })
+
+describe('replicate', () => {
+  const shards = (replica: FakeReplica, ...wanted: string[]) =>
+    [...replica.shards()].filter(({ shard }) => wanted.includes(shard))
+  const never = new Promise<void>(() => {})
+
+  test('resolves when so many peers have it on their disks, whoever they are', async () => {
+    const [a, b, c] = [new FakeReplica('1a'), new FakeReplica('2b'), new FakeReplica('3c')]
+    const first = await start(a, { peers: ['2b:1', '3c:1'] })
+    await start(b)
+    await start(c)
+    await pass(1_000)
+    a.write('x', 'context/a/all')
+    const options = { shards: shards(a, 'context/a/all'), timeoutMs: 10_000 }
+    expect(await whileTimePasses(first.replicate({ ...options, copies: 2 }))).toEqual([
+      b.environment,
+      c.environment,
+    ])
+    b.flushed = never
+    a.write('y', 'context/a/all')
+    const later = { shards: shards(a, 'context/a/all'), timeoutMs: 10_000 }
+    expect(await whileTimePasses(first.replicate({ ...later, copies: 1 }))).toEqual([c.environment])
+    expect(await whileTimePasses(first.replicate({ ...later, copies: 2 }))).toEqual([c.environment])
+  })
+
+  test('does not count a peer that is lost between what it received and its flush', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    b.flushed = never
+    a.write('x', 'context/a/all')
+    const replicated = first.replicate({ copies: 1, shards: shards(a, 'context/a/all'), timeoutMs: 5_000 })
+    await pass(500)
+    expect(b.content).toEqual(a.content)
+    expect(b.flushes).toBe(1)
+    network.isDown = true
+    network.cut()
+    expect(await whileTimePasses(replicated)).toEqual([])
+  })
+
+  test('counts a peer that comes while it waits', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    a.write('x', 'context/a/all')
+    const replicated = first.replicate({ copies: 1, shards: shards(a, 'context/a/all'), timeoutMs: 60_000 })
+    await pass(1_000)
+    await start(b)
+    expect(await whileTimePasses(replicated)).toEqual([b.environment])
+  })
+
+  test('ends when the replicator is closed', async () => {
+    const first = await start(new FakeReplica('1a'))
+    const replicated = first.replicate({ copies: 1, shards: [], timeoutMs: 60_000 })
+    await whileTimePasses(first.close())
+    expect(await replicated).toEqual([])
+    expect(await first.replicate({ copies: 1, shards: [], timeoutMs: 60_000 })).toEqual([])
+  })
+})

@@ -16,6 +16,7 @@ import {
   encodeChange,
   encodeDiff,
   joinChanges,
+  planRepair,
   planUpdate,
   rootDigest,
   type Change,
@@ -39,6 +40,12 @@ export interface CommitNotice {
   readonly indexKeys: readonly Uint8Array[]
 }
 
+/** What a repair took away: cells that are dead elsewhere, or have a greater content there. */
+export interface LostCells {
+  readonly shard: ShardName
+  readonly cells: readonly LiveCell[]
+}
+
 /** Commits that can be told to a watcher that resumes, once somebody has watched. */
 const noticesMax = 10_000
 
@@ -58,6 +65,9 @@ export class Environment implements Replica {
   readonly #committed = new Set<(changes: readonly Change[]) => void>()
   readonly #watchers = new Set<(notice: CommitNotice) => void>()
   readonly #learners = new Set<(changes: readonly Change[]) => void>()
+  readonly #repairListeners = new Set<(lost: LostCells) => void>()
+  /** Shards that are under repair. */
+  readonly #repairing = new Set<ShardName>()
   readonly #sealListeners = new Set<() => void>()
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
@@ -190,6 +200,26 @@ export class Environment implements Replica {
     return []
   }
 
+  async repair({ shard, update }: ShardUpdate): Promise<number> {
+    if (this.#repairing.has(shard)) return 0
+    this.#repairing.add(shard)
+    try {
+      const repair = planRepair(this.storage.view(shard), update)
+      if (repair === undefined) return 0
+      const { died, replaced } = repair
+      if (died.length > 0) this.#commit([{ shard, advanced: [], born: [], died }])
+      this.#tellOfRepair(shard, died)
+      const after = replaced.map((cell) => cell.after)
+      if (replaced.length === 0 || !(await this.storage.replace(shard, after))) return died.length
+      const before = replaced.map((cell) => cell.before)
+      this.#follow([{ shard, advanced: [], born: after, died: before }])
+      this.#tellOfRepair(shard, before)
+      return died.length + replaced.length
+    } finally {
+      this.#repairing.delete(shard)
+    }
+  }
+
   onChange(listener: ChangeListener, pace = atOnce): () => void {
     this.#listeners.set(listener, pace)
     return () => this.#listeners.delete(listener)
@@ -222,6 +252,11 @@ export class Environment implements Replica {
     this.#sealListeners.add(listener)
   }
 
+  /** Calls `listener` with what a repair has taken away; it must not throw, and may write. */
+  onRepair(listener: (lost: LostCells) => void): void {
+    this.#repairListeners.add(listener)
+  }
+
   /** The commits after a position, or `undefined` where they are not kept any more. */
   noticesAfter(sequence: number): readonly CommitNotice[] | undefined {
     const oldest = this.#sequence - this.#notices.length
@@ -237,6 +272,11 @@ export class Environment implements Replica {
   #commit(changes: readonly Change[]): void {
     if (changes.length === 0) return
     this.storage.commit(changes)
+    this.#follow(changes)
+    for (const listener of this.#committed) listener(changes)
+  }
+
+  #follow(changes: readonly Change[]): void {
     const now = this.time.monotonic()
     const { sealsLearnt } = this.roster
     for (const change of changes) {
@@ -249,7 +289,6 @@ export class Environment implements Replica {
     }
     if (this.roster.sealsLearnt > sealsLearnt) this.#tellOfSeal()
     this.#sequence++
-    for (const listener of this.#committed) listener(changes)
     if (this.#watchers.size > 0 || this.#notices.length > 0) this.#notify(changes)
   }
 
@@ -261,6 +300,11 @@ export class Environment implements Replica {
     } else if (kind === cellKind.incarnation || kind === cellKind.seal) {
       this.values.clear()
     }
+  }
+
+  #tellOfRepair(shard: ShardName, cells: readonly LiveCell[]): void {
+    if (cells.length === 0) return
+    for (const listener of this.#repairListeners) listener({ shard, cells })
   }
 
   #tellOfSeal(): void {

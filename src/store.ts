@@ -494,12 +494,13 @@ export class Store implements ContextStore {
 
   /** How the store is doing, and what is wrong, in sentences. Cost: none. */
   get health(): Health {
-    const { closing, environment, quarantine } = this.#shared
+    const { closing, environment, life, quarantine } = this.#shared
     const { writable, problem } = environment.storage.health
     const { isVoid } = this.#writer
     const state = closing !== undefined ? 'closed' : isVoid ? 'void' : writable ? 'ok' : 'degraded'
     const voided = isVoid ? [voidProblem(this.worker)] : []
-    const problems = [...voided, ...(problem === undefined ? [] : [problem])]
+    const repaired = life.repaired === 0 ? [] : [repairProblem(life.repaired)]
+    const problems = [...voided, ...(problem === undefined ? [] : [problem]), ...repaired]
     return quarantine === undefined ? { state, problems } : { state, problems, quarantine }
   }
 
@@ -613,6 +614,10 @@ export function forgetVoid({ writers, life }: Shared): void {
     const { worker } = writer.identity
     life.warn('cairn.voided', { worker, problem: voidProblem(worker) })
   }
+}
+
+function repairProblem(cells: number): string {
+  return `cells that other stores hold otherwise under equal clocks were repaired, ${cells} of this one; the journal has them (cairn.repaired)`
 }
 
 function voidProblem(worker: string): string {

@@ -174,6 +174,8 @@ export class PeerLink implements LinkEvents {
         return this.#owner.confirmed(this, effect.round)
       case 'flush':
         return this.#flush()
+      case 'repair':
+        return this.#repair(effect.state)
       case 'diverged':
         if (this.#tellOnce('a shard has diverged: equal clocks, unequal digests', effect.shard)) {
           this.#divergedShards++
@@ -185,6 +187,12 @@ export class PeerLink implements LinkEvents {
       case 'close':
         return this.close(effect.close)
     }
+  }
+
+  #repair(state: ShardUpdate): void {
+    void this.#options.replica.repair(state).catch((error: unknown) => {
+      this.#tellOnce('a shard that has diverged cannot be repaired', state.shard, error)
+    })
   }
 
   #flush(): void {

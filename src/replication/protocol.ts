@@ -13,6 +13,7 @@
  * | 8 | pong | | yes |
  * | 9 | confirm | token, shards | tell me when so much of these shards is durable with you |
  * | 10 | durable | token | all that your `confirm` with this token named is durable here |
+ * | 11 | state | shard, update | my clocks of this shard are yours and my digest is not: this is all of it |
  *
  * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
  * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
@@ -63,6 +64,7 @@ export type Message =
   | { readonly type: 'pong' }
   | { readonly type: 'confirm'; readonly token: number; readonly shards: readonly ShardClocks[] }
   | { readonly type: 'durable'; readonly token: number }
+  | { readonly type: 'state'; readonly shard: ShardName; readonly update: Update }
 
 const numbers = {
   have: 1,
@@ -75,6 +77,7 @@ const numbers = {
   pong: 8,
   confirm: 9,
   durable: 10,
+  state: 11,
 } as const
 
 export function encodeMessage(message: Message): Uint8Array {
@@ -113,6 +116,8 @@ function fieldsOf(message: Message): unknown[] {
     }
     case 'durable':
       return [message.token]
+    case 'state':
+      return [message.shard, message.update]
   }
 }
 
@@ -181,6 +186,8 @@ function messageOf(packed: unknown): Message | undefined {
     }
     case numbers.durable:
       return { type: 'durable', token: asInteger(fields[0]) }
+    case numbers.state:
+      return { type: 'state', shard: asShardName(fields[0]), update: asBytes(fields[1]) as Update }
     default:
       asInteger(number)
       return undefined

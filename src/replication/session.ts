@@ -20,6 +20,7 @@
  */
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
+import { noClocks } from '../model/clocks.ts'
 import { type ShardName, addressOf } from '../model/shard.ts'
 import { Answers, type PeerClocks } from './answers.ts'
 import { Backlog } from './backlog.ts'
@@ -54,6 +55,8 @@ export type SessionEffect =
   | { readonly type: 'confirmed'; readonly round: number }
   /** To be made durable, all that is here; `flushed` says how it went. */
   | { readonly type: 'flush' }
+  /** The peer has other content of this shard under equal clocks: to be repaired by its state. */
+  | { readonly type: 'repair'; readonly state: ShardUpdate }
   /** An alarm: equal clocks, unequal digests. */
   | { readonly type: 'diverged'; readonly shard: ShardName }
   /** A shard cannot be sent. */
@@ -301,6 +304,9 @@ export class Session {
         if (this.#confirmations.answered(message.token))
           this.#effects.push({ type: 'confirmed', round: message.token })
         return
+      case 'state':
+        this.#effects.push({ type: 'repair', state: message })
+        return
     }
   }
 
@@ -308,7 +314,18 @@ export class Session {
     if (have.workers === undefined) this.#isPeerKnown = true
     this.#backlog.heard(have)
     const diverged = this.#answers.note(have, this.#options.replica.shards())
-    for (const shard of diverged) this.#effects.push({ type: 'diverged', shard })
+    for (const shard of diverged) {
+      this.#effects.push({ type: 'diverged', shard })
+      if (this.#room > 0) this.#sayState(shard)
+    }
+  }
+
+  /** The peer takes from it what is greater there, as we do from what it says to our `have`. */
+  #sayState(shard: ShardName): void {
+    const update = this.#options.replica.diff(shard, noClocks)
+    if (update === undefined) return
+    if (update.length <= updateBytesMax) this.#say({ type: 'state', shard, update })
+    else this.#effects.push({ type: 'unsent', shard, cause: tooLong() })
   }
 
   #hearTold(token: number, whole: boolean): void {
@@ -370,7 +387,7 @@ export class Session {
     for (const message of encodeUpdates(updates)) this.#send(message)
   }
 
-  #leaveOut(shard: ShardName, cause: unknown = new RangeError('its update is too long')): void {
+  #leaveOut(shard: ShardName, cause: unknown = tooLong()): void {
     this.#isAnswerWhole = false
     this.#effects.push({ type: 'unsent', shard, cause })
   }
@@ -398,6 +415,10 @@ export class Session {
     this.#state = 'closed'
     this.#effects.push({ type: 'close', close, theirs })
   }
+}
+
+function tooLong(): Error {
+  return new RangeError('its update is too long')
 }
 
 function workersOf(updates: readonly ShardUpdate[]): Set<string> {

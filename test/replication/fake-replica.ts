@@ -51,6 +51,20 @@ export class FakeReplica implements Replica {
     return this.#clocks(shard)
   }
 
+  async repair({ shard, update }: ShardUpdate): Promise<number> {
+    let repaired = 0
+    for (const [incarnation, , theirs] of this.#decode(update)) {
+      const own = this.#contents(shard, incarnation)
+      for (const [clock, content] of theirs.entries()) {
+        if (content <= (own[clock] ?? content)) continue
+        own[clock] = content
+        repaired++
+      }
+    }
+    this.#digests.delete(shard)
+    return repaired
+  }
+
   /** Set to make flushes wait, or fail. */
   flushed: Promise<void> = Promise.resolve()
   flushes = 0

@@ -59,6 +59,8 @@ export class Environment implements Replica {
   readonly covered: CoveredUnits
   readonly values = new ValueCache()
   readonly clock = new StampClock()
+  /** Changes of shards that came from elsewhere since this environment was opened, and the cells they brought. */
+  readonly learnt = { changes: 0, cells: 0 }
   readonly time: Time
   readonly random: Random
   readonly #listeners = new Map<ChangeListener, () => number>()
@@ -196,6 +198,8 @@ export class Environment implements Replica {
     const changes = plans.flatMap(({ plan }) => (plan.kind === 'change' ? [plan.change] : []))
     this.#observeStamps(changes)
     this.#commit(changes)
+    this.learnt.changes += changes.length
+    for (const { born } of changes) this.learnt.cells += born.length
     for (const learner of this.#learners) learner(changes)
     return []
   }

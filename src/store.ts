@@ -19,7 +19,7 @@ import { addressOf, checkWorkerName, parseShardName } from './model/shard.ts'
 import { bindDocument } from './model/yjs-bridge.ts'
 import type { Value } from './model/value.ts'
 import type { CompleteOptions } from './options.ts'
-import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
+import type { PeerStatus, Replicator, RoundReport } from './replication/replicator.ts'
 import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
@@ -73,6 +73,13 @@ export interface StoreStatistics {
   /** Where peers reach this store. */
   readonly addresses: readonly string[]
   readonly peers: readonly PeerStatus[]
+}
+
+/** How a sync went. */
+export interface SyncReport extends RoundReport {
+  /** Changes of shards that came in meanwhile, and the cells they brought; those that would have come without it are among them. */
+  readonly changes: number
+  readonly cells: number
 }
 
 /** What a restore used. */
@@ -422,7 +429,7 @@ export class Store implements ContextStore {
 
   /**
    * Exchanges with every reachable peer: when it resolves, all that they had at the call is merged here. Never rejects for an absent peer; the
-   * report names those that were not reached. Without peers it resolves at once.
+   * report names those that were not reached, and why, and says how much came in. Without peers it resolves at once.
    *
    * @param options.timeoutMs longest wait; default 10,000
    */
@@ -430,14 +437,19 @@ export class Store implements ContextStore {
     this.#checkOpen()
     this.#settle()
     const { timeoutMs = 10_000 } = options
-    const { replicator, life } = this.#shared
-    if (replicator === undefined) return { reached: [], missed: [] }
-    const before = life.changesLearnt
+    const { replicator, life, environment } = this.#shared
+    if (replicator === undefined) return { reached: [], missed: [], changes: 0, cells: 0 }
+    const [before, learntBefore] = [life.changesLearnt, { ...environment.learnt }]
     const report = await replicator.sync({ timeoutMs })
     const changes = life.changesLearnt - before
     const [reached, missed] = [report.reached.length, report.missed.length]
+    const { learnt } = environment
+    const cameIn = {
+      changes: learnt.changes - learntBefore.changes,
+      cells: learnt.cells - learntBefore.cells,
+    }
     if (changes > 0) life.tell('cairn.merged', { changes, reached, missed })
-    return report
+    return { ...report, ...cameIn }
   }
 
   /**

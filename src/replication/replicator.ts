@@ -24,10 +24,10 @@ import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
 import { type Rendezvous, announceIntervalMs } from './rendezvous.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
 import { preparePush } from './session.ts'
-import { type RoundView, SyncRound, type SyncReport } from './sync-round.ts'
+import { type RoundView, SyncRound, type RoundReport } from './sync-round.ts'
 import type { Link, LinkEvents, ListenAt, Listener, Transport } from './transport.ts'
 
-export type { SyncReport } from './sync-round.ts'
+export type { RoundReport } from './sync-round.ts'
 
 /** Shortest secret, bytes. */
 export const secretBytesMin = 16
@@ -94,7 +94,7 @@ export interface Replicator {
    * Brings the replica up to date: resolves when everything that each reachable peer had at the call has been merged, or when
    * the time is over. Never rejects.
    */
-  sync(options: { readonly timeoutMs: number }): Promise<SyncReport>
+  sync(options: { readonly timeoutMs: number }): Promise<RoundReport>
   /**
    * Resolves when so many peers have told that these clocks are durable with them, or when the time is over, with the environments that did. Never
    * rejects.
@@ -161,7 +161,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#tick()
   }
 
-  async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<SyncReport> {
+  async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<RoundReport> {
     if (this.#closed !== undefined) return { reached: [], missed: [] }
     const round = new SyncRound(this.#nextRound, this)
     this.#rounds.set(this.#nextRound++, round)

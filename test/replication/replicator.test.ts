@@ -386,7 +386,10 @@ describe('sync', () => {
     await pass(20_000)
     const before = time.monotonic()
     const report = await whileTimePasses(first.sync({ timeoutMs: 60_000 }))
-    expect(report).toEqual({ reached: [b.environment], missed: ['gone:1'] })
+    expect(report).toEqual({
+      reached: [b.environment],
+      missed: [{ peer: 'gone:1', reason: 'unreachable', problem: expect.stringContaining('nobody is at') }],
+    })
     expect(time.monotonic() - before).toBeLessThan(5_000)
   })
 
@@ -415,7 +418,10 @@ describe('sync', () => {
     network.isHeldUp = true
     const before = time.monotonic()
     const report = await whileTimePasses(first.sync({ timeoutMs: 3_000 }))
-    expect(report).toEqual({ reached: [], missed: [b.environment] })
+    expect(report).toEqual({
+      reached: [],
+      missed: [{ peer: b.environment, reason: 'timed-out', problem: undefined }],
+    })
     expect(time.monotonic() - before).toBeGreaterThanOrEqual(3_000)
     expect(time.monotonic() - before).toBeLessThan(3_500)
   })
@@ -448,7 +454,8 @@ describe('sync', () => {
     network.release()
     // Its goodbye is sent before it hears the question.
     const { reached, missed } = await whileTimePasses(synced)
-    expect([...reached, ...missed]).toEqual([b.environment])
+    expect([...reached, ...missed.map(({ peer }) => peer)]).toEqual([b.environment])
+    expect(missed.map(({ reason }) => reason)).toEqual(missed.map(() => 'left'))
     expect(time.monotonic() - before).toBeLessThan(5_000)
     await whileTimePasses(closed)
   })
@@ -462,8 +469,40 @@ describe('sync', () => {
     await pass(1_000)
     expect(await whileTimePasses(first.sync({ timeoutMs: 3_000 }))).toEqual({
       reached: [],
-      missed: [b.environment],
+      missed: [{ peer: b.environment, reason: 'incomplete', problem: undefined }],
     })
+  })
+
+  test('says of whom it lost, and who does not let us in', async () => {
+    const [a, b, c, d] = names.map((name) => new FakeReplica(name)) as [
+      FakeReplica,
+      FakeReplica,
+      FakeReplica,
+      FakeReplica,
+    ]
+    const first = await start(a, { peers: ['2b:1', '3c:1', '4d:1'] })
+    await start(b)
+    await start(c, { secret: Buffer.alloc(32) })
+    await start(d, { job: 'other' })
+    await pass(1_000)
+    network.isHeldUp = true
+    const synced = first.sync({ timeoutMs: 20_000 })
+    await settle()
+    network.isDown = true
+    network.cut()
+    await pass(50)
+    network.isHeldUp = false
+    const { missed } = await whileTimePasses(synced)
+    expect(missed.find(({ peer }) => peer === b.environment)).toMatchObject({
+      reason: 'lost',
+      problem: expect.stringContaining('nobody is at'),
+    })
+    network.isDown = false
+    const { missed: refused } = await whileTimePasses(first.sync({ timeoutMs: 20_000 }))
+    expect(refused.map(({ reason, problem }) => `${reason} ${problem}`).sort()).toEqual([
+      'refused JOB_OTHER',
+      'refused SECRET_WRONG',
+    ])
   })
 
   test('is over at once without peers, oneself alone, and after the end', async () => {

@@ -13,10 +13,11 @@ const first = 1 + 1_000_000 * (Number(process.env['PROPERTY_SEED'] ?? 1) - 1)
 const patience = { timeout: 3_600_000 }
 
 test('every invariant holds, and every family of faults has fired', patience, async () => {
-  const { failures, fired } = await runCampaign({ first, seeds, bail: true })
+  const { failures, fired, replicated } = await runCampaign({ first, seeds, bail: true })
   const [failure] = failures
   expect(failure?.violation, `${failure?.violation} with ${JSON.stringify(failure?.options)}`).toBeUndefined()
   expect(familyNames.filter((family) => fired[family] === 0)).toEqual([])
+  expect(replicated).toBeGreaterThan(seeds)
 })
 
 test('the same seed is the same run', patience, async () => {

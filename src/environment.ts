@@ -16,6 +16,7 @@ import {
   encodeChange,
   encodeDiff,
   joinChanges,
+  planRepair,
   planUpdate,
   rootDigest,
   type Change,
@@ -25,6 +26,7 @@ import {
 import { addressOf, type ShardName } from './model/shard.ts'
 import { StampClock, stampAheadMsMax } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
+import type { ShardClocks } from './replication/confirmations.ts'
 import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
 import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
 import { encodeVersion, type SeenVersion } from './seen-version.ts'
@@ -36,6 +38,12 @@ export interface CommitNotice {
   /** Counted since this environment was opened. */
   readonly sequence: number
   readonly indexKeys: readonly Uint8Array[]
+}
+
+/** What a repair took away: cells that are dead elsewhere, or have a greater content there. */
+export interface LostCells {
+  readonly shard: ShardName
+  readonly cells: readonly LiveCell[]
 }
 
 /** Commits that can be told to a watcher that resumes, once somebody has watched. */
@@ -51,12 +59,17 @@ export class Environment implements Replica {
   readonly covered: CoveredUnits
   readonly values = new ValueCache()
   readonly clock = new StampClock()
+  /** Changes of shards that came from elsewhere since this environment was opened, and the cells they brought. */
+  readonly learnt = { changes: 0, cells: 0 }
   readonly time: Time
   readonly random: Random
   readonly #listeners = new Map<ChangeListener, () => number>()
   readonly #committed = new Set<(changes: readonly Change[]) => void>()
   readonly #watchers = new Set<(notice: CommitNotice) => void>()
   readonly #learners = new Set<(changes: readonly Change[]) => void>()
+  readonly #repairListeners = new Set<(lost: LostCells) => void>()
+  /** Shards that are under repair. */
+  readonly #repairing = new Set<ShardName>()
   readonly #sealListeners = new Set<() => void>()
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
@@ -95,6 +108,22 @@ export class Environment implements Replica {
     }
   }
 
+  clocks(shard: ShardName): Clocks {
+    return this.storage.shards().get(shard)?.clocks ?? noClocks
+  }
+
+  flush(): Promise<void> {
+    return this.storage.flush()
+  }
+
+  /** How far all shards of some workers have got, as of now. */
+  clocksOf(workers: ReadonlySet<string>): ShardClocks[] {
+    const shards: ShardClocks[] = []
+    for (const [shard, { clocks }] of this.storage.shards())
+      if (workers.has(addressOf(shard).worker)) shards.push({ shard, clocks: new Map(clocks) })
+    return shards
+  }
+
   /**
    * What a checkpoint of this environment holds: the shards of `workers` and of all that ever wrote here, or everything.
    */
@@ -113,10 +142,7 @@ export class Environment implements Replica {
 
   /** True when everything in `version` has been seen here. */
   hasSeen(version: SeenVersion): boolean {
-    const shards = this.storage.shards()
-    return [...version].every(([shard, clocks]) =>
-      coversClocks(shards.get(shard)?.clocks ?? noClocks, clocks),
-    )
+    return [...version].every(([shard, clocks]) => coversClocks(this.clocks(shard), clocks))
   }
 
   rootDigest(): string {
@@ -172,8 +198,30 @@ export class Environment implements Replica {
     const changes = plans.flatMap(({ plan }) => (plan.kind === 'change' ? [plan.change] : []))
     this.#observeStamps(changes)
     this.#commit(changes)
+    this.learnt.changes += changes.length
+    for (const { born } of changes) this.learnt.cells += born.length
     for (const learner of this.#learners) learner(changes)
     return []
+  }
+
+  async repair({ shard, update }: ShardUpdate): Promise<number> {
+    if (this.#repairing.has(shard)) return 0
+    this.#repairing.add(shard)
+    try {
+      const repair = planRepair(this.storage.view(shard), update)
+      if (repair === undefined) return 0
+      const { died, replaced } = repair
+      if (died.length > 0) this.#commit([{ shard, advanced: [], born: [], died }])
+      this.#tellOfRepair(shard, died)
+      const after = replaced.map((cell) => cell.after)
+      if (replaced.length === 0 || !(await this.storage.replace(shard, after))) return died.length
+      const before = replaced.map((cell) => cell.before)
+      this.#follow([{ shard, advanced: [], born: after, died: before }])
+      this.#tellOfRepair(shard, before)
+      return died.length + replaced.length
+    } finally {
+      this.#repairing.delete(shard)
+    }
   }
 
   onChange(listener: ChangeListener, pace = atOnce): () => void {
@@ -208,6 +256,11 @@ export class Environment implements Replica {
     this.#sealListeners.add(listener)
   }
 
+  /** Calls `listener` with what a repair has taken away; it must not throw, and may write. */
+  onRepair(listener: (lost: LostCells) => void): void {
+    this.#repairListeners.add(listener)
+  }
+
   /** The commits after a position, or `undefined` where they are not kept any more. */
   noticesAfter(sequence: number): readonly CommitNotice[] | undefined {
     const oldest = this.#sequence - this.#notices.length
@@ -223,6 +276,11 @@ export class Environment implements Replica {
   #commit(changes: readonly Change[]): void {
     if (changes.length === 0) return
     this.storage.commit(changes)
+    this.#follow(changes)
+    for (const listener of this.#committed) listener(changes)
+  }
+
+  #follow(changes: readonly Change[]): void {
     const now = this.time.monotonic()
     const { sealsLearnt } = this.roster
     for (const change of changes) {
@@ -235,7 +293,6 @@ export class Environment implements Replica {
     }
     if (this.roster.sealsLearnt > sealsLearnt) this.#tellOfSeal()
     this.#sequence++
-    for (const listener of this.#committed) listener(changes)
     if (this.#watchers.size > 0 || this.#notices.length > 0) this.#notify(changes)
   }
 
@@ -247,6 +304,11 @@ export class Environment implements Replica {
     } else if (kind === cellKind.incarnation || kind === cellKind.seal) {
       this.values.clear()
     }
+  }
+
+  #tellOfRepair(shard: ShardName, cells: readonly LiveCell[]): void {
+    if (cells.length === 0) return
+    for (const listener of this.#repairListeners) listener({ shard, cells })
   }
 
   #tellOfSeal(): void {

@@ -21,6 +21,7 @@ export type ErrorCode =
   | 'DIRECTORY_DAMAGED'
   | 'FORMAT_NEWER'
   | 'NOT_DURABLE'
+  | 'NOT_REPLICATED'
   | 'STORE_FULL'
   | 'UPDATE_REFUSED'
   | 'SECRET_WRONG'

@@ -9,11 +9,12 @@
  * | `cairn.quarantined` | the directory was damaged when it was opened: it was moved aside | reason, path |
  * | `cairn.degraded` | the first `flush` that fails | problem |
  * | `cairn.conflict` | something from elsewhere put a key in conflict: once a key, at most 60 a minute | key, workers |
+ * | `cairn.repaired` | a peer had other content of a shard under equal clocks: what stood here and stands no more; always in the journal, for it is nowhere else | shard, cells (number), lost (key or none, cell) |
  * | `cairn.voided` | a rewind voided this opening; the log only, because a void opening writes nothing | worker |
  */
 import { toMapKey } from './base/bytes.ts'
 import { silentLog } from './base/log.ts'
-import type { Environment } from './environment.ts'
+import type { Environment, LostCells } from './environment.ts'
 import { cellKind } from './model/cell.ts'
 import { foldRegister } from './model/fold/register.ts'
 import { decodeKey } from './model/key.ts'
@@ -26,6 +27,8 @@ type Facts = { readonly [name: string]: Value }
 
 /** More than a person reads; `conflicts` of the store lists all. */
 const conflictsAMinuteMax = 60
+/** Of cells that a repair took away, what an event holds. */
+const lostBytesMax = 256 * 1024
 /** Keys that are remembered as told; then they may be told again. */
 const conflictsRememberedMax = 10_000
 
@@ -36,6 +39,7 @@ export class Life {
   readonly #conflicts = new Set<string>()
   #minute = { beganMs: -Infinity, told: 0 }
   #changesLearnt = 0
+  #repaired = 0
 
   /** @param append writes an event into the journal of the store's worker */
   constructor(
@@ -49,6 +53,12 @@ export class Life {
     // Looking for conflicts costs a look-up for each learnt register: only where somebody hears of them.
     if (options.journalLife || options.log !== silentLog)
       environment.onLearnt((changes) => this.#learnOrLog(changes))
+    environment.onRepair((lost) => this.#tellOfLost(lost))
+  }
+
+  /** Cells that repairs took away since the store was opened. */
+  get repaired(): number {
+    return this.#repaired
   }
 
   /** Changes that came from elsewhere, those of journals not counted: else two stores would tell each other of their telling. */
@@ -64,6 +74,23 @@ export class Life {
   /** What a void opening has to say, it says to the log alone. */
   warn(type: string, facts: Facts): void {
     this.#options.log.warn(type, facts)
+  }
+
+  #tellOfLost({ shard, cells }: LostCells): void {
+    this.#repaired += cells.length
+    const facts = { shard, cells: cells.length }
+    this.#options.log.warn('cairn.repaired', facts)
+    let bytes = 0
+    const told = cells.filter(({ content }) => (bytes += content.length) <= lostBytesMax)
+    const lost = told.map(({ content, indexKey: place }) => ({
+      ...(content[1] === cellKind.register ? { key: decodeKey(place.subarray(1)) } : {}),
+      cell: Uint8Array.from(content),
+    }))
+    try {
+      this.#append('cairn.repaired', { ...facts, lost })
+    } catch (error) {
+      this.#options.log.warn('what a repair took away could not be journaled', { error: String(error) })
+    }
   }
 
   /** What was learnt is committed already: telling of it must not fail it. */

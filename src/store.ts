@@ -19,7 +19,7 @@ import { addressOf, checkWorkerName, parseShardName } from './model/shard.ts'
 import { bindDocument } from './model/yjs-bridge.ts'
 import type { Value } from './model/value.ts'
 import type { CompleteOptions } from './options.ts'
-import type { PeerStatus, Replicator, SyncReport } from './replication/replicator.ts'
+import type { PeerStatus, Replicator, RoundReport } from './replication/replicator.ts'
 import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
@@ -74,6 +74,13 @@ export interface StoreStatistics {
   /** Where peers reach this store. */
   readonly addresses: readonly string[]
   readonly peers: readonly PeerStatus[]
+}
+
+/** How a sync went. */
+export interface SyncReport extends RoundReport {
+  /** Changes of shards that came in meanwhile, and the cells they brought; those that would have come without it are among them. */
+  readonly changes: number
+  readonly cells: number
 }
 
 /** What a restore used. */
@@ -386,11 +393,29 @@ export class Store implements ContextStore {
   /**
    * Resolves when everything written so far is durable on this node. Rejects with `NOT_DURABLE`; the data stays and is retried. Rejects with
    * `OPENING_VOID` where what was written counts for nothing any more.
+   *
+   * With `copies`, resolves when that many peers, too, have told that it is durable with them; and while this node cannot write (`degraded`), when they have: it
+   * survives the loss of this node then. Peers without a directory count: what they hold survives this node, not themselves. What counts is what the workers of
+   * this environment wrote. Cost: a question and an answer a peer. Rejects with `NOT_REPLICATED`, and with `OPTION_INVALID` where `copies` is no
+   * whole number.
+   *
+   * @param options.copies peers that must hold it; default 0
+   * @param options.timeoutMs longest wait for them; default 10,000
    */
-  async flush(): Promise<void> {
+  async flush(options: { readonly copies?: number; readonly timeoutMs?: number } = {}): Promise<void> {
     this.#checkOpen()
     this.#writer.checkNotVoid()
-    await this.#makeDurable()
+    const { copies = 0, timeoutMs = 10_000 } = options
+    checkCopies(copies)
+    const local = this.#makeDurable()
+    if (copies === 0) return local
+    const { environment, replicator, writers } = this.#shared
+    const shards = environment.clocksOf(new Set(writers.keys()))
+    const [failure, holders] = await Promise.all([
+      local.then(() => undefined, failureToWrite),
+      replicator?.replicate({ copies, shards, timeoutMs }) ?? [],
+    ])
+    if (holders.length < copies) throw notReplicated(copies, holders.length, failure)
   }
 
   async #makeDurable(): Promise<void> {
@@ -418,7 +443,7 @@ export class Store implements ContextStore {
 
   /**
    * Exchanges with every reachable peer: when it resolves, all that they had at the call is merged here. Never rejects for an absent peer; the
-   * report names those that were not reached. Without peers it resolves at once.
+   * report names those that were not reached, and why, and says how much came in. Without peers it resolves at once.
    *
    * @param options.timeoutMs longest wait; default 10,000
    */
@@ -426,14 +451,19 @@ export class Store implements ContextStore {
     this.#checkOpen()
     this.#settle()
     const { timeoutMs = 10_000 } = options
-    const { replicator, life } = this.#shared
-    if (replicator === undefined) return { reached: [], missed: [] }
-    const before = life.changesLearnt
+    const { replicator, life, environment } = this.#shared
+    if (replicator === undefined) return { reached: [], missed: [], changes: 0, cells: 0 }
+    const [before, learntBefore] = [life.changesLearnt, { ...environment.learnt }]
     const report = await replicator.sync({ timeoutMs })
     const changes = life.changesLearnt - before
     const [reached, missed] = [report.reached.length, report.missed.length]
+    const { learnt } = environment
+    const cameIn = {
+      changes: learnt.changes - learntBefore.changes,
+      cells: learnt.cells - learntBefore.cells,
+    }
     if (changes > 0) life.tell('cairn.merged', { changes, reached, missed })
-    return report
+    return { ...report, ...cameIn }
   }
 
   /**
@@ -490,12 +520,13 @@ export class Store implements ContextStore {
 
   /** How the store is doing, and what is wrong, in sentences. Cost: none. */
   get health(): Health {
-    const { closing, environment, quarantine } = this.#shared
+    const { closing, environment, life, quarantine } = this.#shared
     const { writable, problem } = environment.storage.health
     const { isVoid } = this.#writer
     const state = closing !== undefined ? 'closed' : isVoid ? 'void' : writable ? 'ok' : 'degraded'
     const voided = isVoid ? [voidProblem(this.worker)] : []
-    const problems = [...voided, ...(problem === undefined ? [] : [problem])]
+    const repaired = life.repaired === 0 ? [] : [repairProblem(life.repaired)]
+    const problems = [...voided, ...(problem === undefined ? [] : [problem]), ...repaired]
     return quarantine === undefined ? { state, problems } : { state, problems, quarantine }
   }
 
@@ -611,6 +642,10 @@ export function forgetVoid({ writers, life }: Shared): void {
   }
 }
 
+function repairProblem(cells: number): string {
+  return `cells that other stores hold otherwise under equal clocks were repaired, ${cells} of this one; the journal has them (cairn.repaired)`
+}
+
 function voidProblem(worker: string): string {
   return `a rewind of "${worker}" has made what this process wrote void: it counts for nothing, and no more is written`
 }
@@ -626,6 +661,35 @@ async function resume(
     for (const [key, scope] of scopes) writerOf(shared, name).scopes.set(key, scope)
   }
   return new Store(shared, worker)
+}
+
+function checkCopies(copies: number): void {
+  if (Number.isSafeInteger(copies) && copies >= 0) return
+  throw new ContextStoreError(
+    'OPTION_INVALID',
+    `\`copies\` is a whole number of peers, this is ${String(copies)}.`,
+    'Give 0 for this node alone.',
+  )
+}
+
+/** The error of a flush whose place peers may take. Throws any other. */
+function failureToWrite(error: unknown): ContextStoreError {
+  if (error instanceof ContextStoreError && error.code === 'NOT_DURABLE') return error
+  throw error
+}
+
+function notReplicated(
+  copies: number,
+  holders: number,
+  cause: ContextStoreError | undefined,
+): ContextStoreError {
+  const here = cause === undefined ? 'It is durable here' : `Here it is not: ${cause.message} It is in memory`
+  return new ContextStoreError(
+    'NOT_REPLICATED',
+    `Of ${copies} copies that were asked for, ${holders} ${holders === 1 ? 'is' : 'are'} durable with peers. ${here}, and goes on being sent.`,
+    'Look at `stats().peers` for who is connected and why others are not; then flush again, with more time or fewer copies.',
+    { cause },
+  )
 }
 
 /** The one writer of a worker in this environment. */

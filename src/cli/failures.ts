@@ -57,6 +57,7 @@ export const exitCodeByFailure: Readonly<Record<FailureCode, ExitCode>> = {
   DIRECTORY_DAMAGED: exitCode.damaged,
   FORMAT_NEWER: exitCode.damaged,
   NOT_DURABLE: exitCode.damaged,
+  NOT_REPLICATED: exitCode.damaged,
   STORE_FULL: exitCode.damaged,
   UPDATE_REFUSED: exitCode.damaged,
   FRAME_REFUSED: exitCode.damaged,

@@ -17,6 +17,11 @@ export class LiveCells {
     this.#order.get(cell.incarnation)?.push(cell.clock)
   }
 
+  /** Puts a cell in the place of the one at its dot. */
+  replace(cell: LiveCell): void {
+    this.#byIncarnation.get(cell.incarnation)?.set(cell.clock, cell)
+  }
+
   /** Removes a cell; false where it was not there. */
   remove(incarnation: number, clock: number): boolean {
     return this.#byIncarnation.get(incarnation)?.delete(clock) ?? false

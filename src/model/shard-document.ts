@@ -14,10 +14,10 @@
  * This file plans and encodes; storage adapters hold the state and commit the planned changes. Tested against stock Yjs in
  * `property-tests/twin.test.ts`.
  */
-import { ByteWriter, xxhash64 } from '../base/bytes.ts'
+import { ByteWriter, compareBytes, xxhash64 } from '../base/bytes.ts'
 import { assert } from '../base/assert.ts'
 import { checkCell, indexKeyOf, type Dot } from './cell.ts'
-import type { Clocks } from './clocks.ts'
+import { equalClocks, type Clocks } from './clocks.ts'
 import { LiveCells } from './live-cells.ts'
 import type { ShardName } from './shard.ts'
 import {
@@ -53,7 +53,7 @@ export interface Change {
    * deleted without consuming a clock, which an endpoint makes good with a dead dot of its own.
    */
   readonly advanced: readonly DotRange[]
-  /** New live cells, within `advanced`. */
+  /** New live cells, within `advanced`; in a `replacement`, in the place of those that died. */
   readonly born: readonly LiveCell[]
   /** Cells that were live before. */
   readonly died: readonly LiveCell[]
@@ -124,6 +124,48 @@ function isWithin(merged: readonly DotRange[], incarnation: number, clock: numbe
   }
   const range = merged[low]
   return range !== undefined && range.incarnation === incarnation && range.from <= clock
+}
+
+/** What a repair does to a shard: cells that are dead elsewhere, and others for which there is a greater content. */
+export interface Repair {
+  readonly died: readonly LiveCell[]
+  readonly replaced: readonly { readonly before: LiveCell; readonly after: LiveCell }[]
+}
+
+/**
+ * Plans the repair of a shard that has the clocks of a peer and another digest, given the whole state of the peer. That must not happen; it does where memory or
+ * a file was changed behind us, or a dot was written twice. Dead beats live, and of two contents the bytewise greater one stands: a join, so that any number of replicas
+ * come to the same in any order. `undefined` where the clocks are not equal any more. Throws `UPDATE_REFUSED`. Cost: O(live cells).
+ */
+export function planRepair(view: ShardView, state: Uint8Array): Repair | undefined {
+  const { sections } = decodeUpdate(state)
+  const theirs = new Map(sections.map(({ incarnation, to }) => [incarnation, to]))
+  if (sections.some(({ from }) => from > 0) || !equalClocks(theirs, view.clocks)) return undefined
+  const [died, replaced]: [LiveCell[], { before: LiveCell; after: LiveCell }[]] = [[], []]
+  for (const { incarnation, to, cells } of sections) {
+    const contents = new Map(cells.map(({ clock, content }) => [clock, content]))
+    for (const before of view.live(incarnation, 0, to)) {
+      const content = contents.get(before.clock)
+      if (content === undefined) died.push(before)
+      else if (compareBytes(content, before.content) > 0) {
+        checkCell(content)
+        const own = Uint8Array.from(content)
+        replaced.push({ before, after: { ...before, content: own, indexKey: indexKeyOf(own, before) } })
+      }
+    }
+  }
+  return { died, replaced }
+}
+
+/** The change that puts other contents in the place of live cells; `undefined` where one is not live. It consumes no clock, and is for storages alone. */
+export function replacement(
+  shard: ShardName,
+  view: ShardView,
+  cells: readonly LiveCell[],
+): Change | undefined {
+  const died: LiveCell[] = []
+  for (const { incarnation, clock } of cells) died.push(...view.live(incarnation, clock, clock + 1))
+  return died.length === cells.length ? { shard, advanced: [], born: cells, died } : undefined
 }
 
 /**
@@ -402,6 +444,11 @@ export class ShardDocument implements ShardView {
   /** Applies a planned change. */
   commit(change: Change): void {
     this.summary.apply(change)
+    if (change.advanced.length === 0 && change.born.length > 0) {
+      // A replacement: whatever died is born at the same dot.
+      for (const cell of change.born) this.#cells.replace(cell)
+      return
+    }
     for (const { incarnation, clock } of change.died) this.#cells.remove(incarnation, clock)
     for (const cell of change.born) this.#cells.add(cell)
   }

@@ -41,6 +41,12 @@ export const closes = {
   formatNewer: { code: 4426, reason: 'FORMAT_NEWER' },
 } as const satisfies Record<string, Close>
 
+/** True of what a failed dial says where somebody was there and did not let us in, or we not them. */
+export function isRefusal(problem: string): boolean {
+  const { busy, frameRefused, jobOther, secretWrong, formatNewer } = closes
+  return [busy, frameRefused, jobOther, secretWrong, formatNewer].some(({ reason }) => reason === problem)
+}
+
 /** The error for everything that must not have come over a link: it ends the link. */
 export function refusedFrame(what: string, cause?: unknown): ContextStoreError {
   const hint = 'The peer is damaged or speaks another format; the link is closed and nothing was changed.'

@@ -8,6 +8,7 @@ import type { Log } from '../base/log.ts'
 import type { Time } from '../base/time.ts'
 import type { ShardName } from '../model/shard.ts'
 import { type Close, closes } from './closing.ts'
+import type { ShardClocks } from './confirmations.ts'
 import type { Role } from './handshake.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
 import { type Moment, type Push, Session, type SessionEffect, type SessionOptions } from './session.ts'
@@ -19,6 +20,8 @@ export interface PeerLinkOwner {
   opened(link: PeerLink): void
   /** A sync of this link is over. */
   synced(link: PeerLink, round: number, whole: boolean): void
+  /** All that `confirm` of this round, and of those before it, named is durable at the peer. */
+  confirmed(link: PeerLink, round: number): void
   /** The link is over: by us, by the peer, or because it broke. Once. */
   ended(link: PeerLink, close: Close): void
 }
@@ -109,6 +112,13 @@ export class PeerLink implements LinkEvents {
     this.#run((moment) => this.#session.sync(round, moment))
   }
 
+  /** Asks to be told when so much of these shards is durable at the peer. */
+  confirm(round: number, shards: readonly ShardClocks[]): void {
+    // Own changes that wait to be told go before the question.
+    this.#options.replica.tell()
+    this.#run((moment) => this.#session.confirm(round, shards, moment))
+  }
+
   /** Says goodbye; what waits is still sent, within the transport's limit. */
   leave(reason: string): void {
     this.#run((moment) => this.#session.leave(reason, moment))
@@ -167,6 +177,12 @@ export class PeerLink implements LinkEvents {
         return this.#apply(effect.updates)
       case 'synced':
         return this.#owner.synced(this, effect.round, effect.whole)
+      case 'confirmed':
+        return this.#owner.confirmed(this, effect.round)
+      case 'flush':
+        return this.#flush()
+      case 'repair':
+        return this.#repair(effect.state)
       case 'diverged':
         if (this.#tellOnce('a shard has diverged: equal clocks, unequal digests', effect.shard)) {
           this.#divergedShards++
@@ -178,6 +194,20 @@ export class PeerLink implements LinkEvents {
       case 'close':
         return this.close(effect.close)
     }
+  }
+
+  #repair(state: ShardUpdate): void {
+    void this.#options.replica.repair(state).catch((error: unknown) => {
+      this.#tellOnce('a shard that has diverged cannot be repaired', state.shard, error)
+    })
+  }
+
+  #flush(): void {
+    const told = (isDurable: boolean): void => this.#run((moment) => this.#session.flushed(isDurable, moment))
+    void this.#options.replica.flush().then(
+      () => told(true),
+      () => told(false),
+    )
   }
 
   #apply(updates: readonly ShardUpdate[]): void {

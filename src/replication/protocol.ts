@@ -11,8 +11,11 @@
  * | 6 | bye | reason | I leave |
  * | 7 | ping | | are you there? |
  * | 8 | pong | | yes |
+ * | 9 | confirm | token, shards | tell me when so much of these shards is durable with you |
+ * | 10 | durable | token | all that your `confirm` with this token named is durable here |
+ * | 11 | state | shard, update | my clocks of this shard are yours and my digest is not: this is all of it |
  *
- * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], updates are [name, update]; a shard is named once in a message. What is
+ * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
  * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
  * Numbers and fields are only ever appended: unknown numbers and further fields are ignored. A change that is no addition raises the version of the
  * handshake.
@@ -25,6 +28,7 @@ import { type ShardName, checkWorkerName, nameLengthMax, parseShardName } from '
 import type { Update } from '../model/update.ts'
 import { refusedFrame } from './closing.ts'
 import { messageBytesMax } from './frames.ts'
+import type { ShardClocks } from './confirmations.ts'
 import type { ShardState, ShardUpdate } from './replica.ts'
 
 /** Most shards, or workers, that one message names. */
@@ -58,8 +62,23 @@ export type Message =
   | { readonly type: 'bye'; readonly reason: string }
   | { readonly type: 'ping' }
   | { readonly type: 'pong' }
+  | { readonly type: 'confirm'; readonly token: number; readonly shards: readonly ShardClocks[] }
+  | { readonly type: 'durable'; readonly token: number }
+  | { readonly type: 'state'; readonly shard: ShardName; readonly update: Update }
 
-const numbers = { have: 1, updates: 2, told: 3, root: 4, ask: 5, bye: 6, ping: 7, pong: 8 } as const
+const numbers = {
+  have: 1,
+  updates: 2,
+  told: 3,
+  root: 4,
+  ask: 5,
+  bye: 6,
+  ping: 7,
+  pong: 8,
+  confirm: 9,
+  durable: 10,
+  state: 11,
+} as const
 
 export function encodeMessage(message: Message): Uint8Array {
   const packed = pack([numbers[message.type], ...fieldsOf(message)])
@@ -91,6 +110,14 @@ function fieldsOf(message: Message): unknown[] {
     case 'ping':
     case 'pong':
       return []
+    case 'confirm': {
+      assert(message.shards.length <= shardsPerMessageMax, 'a message names a bounded number of shards')
+      return [message.token, message.shards.map(({ shard, clocks }) => [shard, encodeClocks(clocks)])]
+    }
+    case 'durable':
+      return [message.token]
+    case 'state':
+      return [message.shard, message.update]
   }
 }
 
@@ -150,6 +177,17 @@ function messageOf(packed: unknown): Message | undefined {
       return { type: 'ping' }
     case numbers.pong:
       return { type: 'pong' }
+    case numbers.confirm: {
+      const shards = asShards(fields[1], (entry) => {
+        const [name, clocks] = asArray(entry)
+        return { shard: asShardName(name), clocks: decodeClocks(asBytes(clocks)) }
+      })
+      return { type: 'confirm', token: asInteger(fields[0]), shards }
+    }
+    case numbers.durable:
+      return { type: 'durable', token: asInteger(fields[0]) }
+    case numbers.state:
+      return { type: 'state', shard: asShardName(fields[0]), update: asBytes(fields[1]) as Update }
     default:
       asInteger(number)
       return undefined

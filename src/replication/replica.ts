@@ -27,6 +27,8 @@ export interface ReplicaView {
   /** Identity of this environment, hexadecimal, 8 to 64 characters. */
   readonly environment: string
   shards(): Iterable<ShardState>
+  /** How far a shard has got; nothing of one that is not here. */
+  clocks(shard: ShardName): Clocks
   /** Digest over all shards, 32 hexadecimal characters. Asked for once a second and link: keep it incrementally. */
   rootDigest(): string
   /** What a holder of `since` lacks; undefined when nothing. */
@@ -46,6 +48,13 @@ export interface Replica extends ReplicaView {
    * which is also what holds without one. It must not throw.
    */
   onChange(listener: (updates: readonly ShardUpdate[]) => void, pace?: () => number): () => void
+  /**
+   * Repairs a shard of which a peer, whose whole state this is, has other content under the same clocks: dead beats live, then the greater content stands.
+   * Resolves with the number of cells that were changed here, with none where the clocks are not equal. Rejects where it cannot be done.
+   */
+  repair(state: ShardUpdate): Promise<number>
+  /** Resolves when all that was changed before the call is durable. Rejects where it cannot be. */
+  flush(): Promise<void>
   /** Tells now what waits to be told, so that no diff that is made next holds a part of it. */
   tell(): void
 }

@@ -15,6 +15,8 @@ import { assert } from '../base/assert.ts'
 import { encodeText } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { type Close, closes } from './closing.ts'
+import type { ShardClocks } from './confirmations.ts'
+import { CopyRound } from './copy-round.ts'
 import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
 import { Pace } from './pace.ts'
@@ -22,10 +24,10 @@ import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
 import { type Rendezvous, announceIntervalMs } from './rendezvous.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
 import { preparePush } from './session.ts'
-import { type RoundView, SyncRound, type SyncReport } from './sync-round.ts'
+import { type RoundView, SyncRound, type RoundReport } from './sync-round.ts'
 import type { Link, LinkEvents, ListenAt, Listener, Transport } from './transport.ts'
 
-export type { SyncReport } from './sync-round.ts'
+export type { RoundReport } from './sync-round.ts'
 
 /** Shortest secret, bytes. */
 export const secretBytesMin = 16
@@ -96,7 +98,16 @@ export interface Replicator {
    * Brings the replica up to date: resolves when everything that each reachable peer had at the call has been merged, or when
    * the time is over. Never rejects.
    */
-  sync(options: { readonly timeoutMs: number }): Promise<SyncReport>
+  sync(options: { readonly timeoutMs: number }): Promise<RoundReport>
+  /**
+   * Resolves when so many peers have told that these clocks are durable with them, or when the time is over, with the environments that did. Never
+   * rejects.
+   */
+  replicate(options: {
+    readonly copies: number
+    readonly shards: readonly ShardClocks[]
+    readonly timeoutMs: number
+  }): Promise<readonly string[]>
   /** Everyone known, with or without a link. */
   peers(): readonly PeerStatus[]
   /** Where this store can be reached, as it is told to peers. */
@@ -120,6 +131,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   readonly #links = new Set<PeerLink>()
   readonly #dials = new Map<PeerLink, Dial>()
   readonly #rounds = new Map<number, SyncRound>()
+  readonly #copyRounds = new Map<number, CopyRound>()
   readonly #warned = new Set<string>()
   #nextRound = 1
   #listener: Listener | undefined
@@ -153,7 +165,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#tick()
   }
 
-  async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<SyncReport> {
+  async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<RoundReport> {
     if (this.#closed !== undefined) return { reached: [], missed: [] }
     const round = new SyncRound(this.#nextRound, this)
     this.#rounds.set(this.#nextRound++, round)
@@ -165,11 +177,36 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
         round.complete()
       }),
     )
-    // Timers do not keep the process alive, and a store that only dials has nothing else between two tries.
-    const isOver = round.result.then(() => this.#rounds.delete(round.id))
-    while (this.#rounds.has(round.id)) await Promise.race([isOver, sleep(this.#options.time, tickMs)])
+    const report = await this.#awake(round.result)
     timer.cancel()
-    return round.result
+    this.#rounds.delete(round.id)
+    return report
+  }
+
+  async replicate({
+    copies,
+    shards,
+    timeoutMs,
+  }: Parameters<Replicator['replicate']>[0]): Promise<readonly string[]> {
+    if (this.#closed !== undefined) return []
+    const round = new CopyRound(this.#nextRound++, copies, shards)
+    this.#copyRounds.set(round.id, round)
+    const timer = this.#options.time.after(timeoutMs, () => round.end())
+    this.#guarded(() => {
+      for (const link of this.#links) link.confirm(round.id, shards)
+    })
+    const holders = await this.#awake(round.result)
+    timer.cancel()
+    this.#copyRounds.delete(round.id)
+    return holders
+  }
+
+  /** Timers do not keep the process alive, and a store that only dials has nothing else between two tries. */
+  async #awake<T>(result: Promise<T>): Promise<T> {
+    const over = result.then(() => true)
+    const tick = (): Promise<false> => sleep(this.#options.time, tickMs).then(() => false)
+    for (let isOver = false; !isOver;) isOver = await Promise.race([over, tick()])
+    return result
   }
 
   peers(): readonly PeerStatus[] {
@@ -203,7 +240,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#timer?.cancel()
     this.#guarded(() => this.#options.replica.tell())
     this.#guarded(this.#stopListening)
-    for (const round of this.#rounds.values()) round.end()
+    for (const round of [...this.#rounds.values(), ...this.#copyRounds.values()]) round.end()
     const links = [...this.#links]
     for (const link of links) link.leave('closing')
     const withdrawn = Promise.resolve(this.#announcing).then(() => this.#options.rendezvous?.withdraw())
@@ -231,7 +268,14 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     if (!link.isOpen) return
     this.#warned.delete(link.address)
     this.#options.log.info('a peer is connected', { peer, address: link.address })
+    const newest = [...this.#copyRounds.values()].at(-1)
+    if (newest !== undefined) link.confirm(newest.id, newest.shards)
     this.#advanceRounds()
+  }
+
+  confirmed({ environment }: PeerLink, confirmed: number): void {
+    assert(environment !== undefined, 'who confirms has proved itself')
+    for (const round of this.#copyRounds.values()) if (round.id <= confirmed) round.confirmed(environment)
   }
 
   synced(link: PeerLink, round: number, whole: boolean): void {

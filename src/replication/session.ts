@@ -13,6 +13,7 @@
  * - A full link drops pushes; when it has drained the session sends `ask`, and answers the `have` that comes.
  * - An update with a gap leads to a `have` of its worker, with back-off.
  * - Root digests, told once in a while, find what all that missed.
+ * - Whoever must know that its changes are durable at the peer asks (`confirm`) and is told (`durable`) after the peer's flush.
  *
  * Invariants: before the handshake is over there are no effects but its own frames and `close`; after `close` there are none;
  * root digests cause no `have` of all workers while one is unanswered.
@@ -22,10 +23,12 @@
  */
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
+import { noClocks } from '../model/clocks.ts'
 import { type ShardName, addressOf } from '../model/shard.ts'
 import { Answers, type PeerClocks } from './answers.ts'
 import { Backlog } from './backlog.ts'
 import { type Close, closes } from './closing.ts'
+import { Confirmations, type ShardClocks } from './confirmations.ts'
 import { Assembler, splitMessage } from './frames.ts'
 import { Gaps } from './gaps.ts'
 import { Handshake, type Role, nonceBytes } from './handshake.ts'
@@ -51,6 +54,12 @@ export type SessionEffect =
   | { readonly type: 'apply'; readonly updates: readonly ShardUpdate[] }
   /** Everything the peer had at the time of `sync` has been given to `apply`; whole: and nothing of it was left out or refused. */
   | { readonly type: 'synced'; readonly round: number; readonly whole: boolean }
+  /** All that `confirm` of this round named is durable at the peer. */
+  | { readonly type: 'confirmed'; readonly round: number }
+  /** To be made durable, all that is here; `flushed` says how it went. */
+  | { readonly type: 'flush' }
+  /** The peer has other content of this shard under equal clocks: to be repaired by its state. */
+  | { readonly type: 'repair'; readonly state: ShardUpdate }
   /** An alarm: equal clocks, unequal digests. */
   | { readonly type: 'diverged'; readonly shard: ShardName }
   /** A shard cannot be sent. */
@@ -115,6 +124,7 @@ export class Session {
   readonly #backlog = new Backlog()
   readonly #gaps = new Gaps()
   readonly #rootWatch = new RootWatch()
+  readonly #confirmations = new Confirmations()
   readonly #assembler = new Assembler()
   readonly #startedMs: number
   #state: 'greeting' | 'open' | 'closed' = 'greeting'
@@ -214,6 +224,25 @@ export class Session {
     })
   }
 
+  /** Asks to be told when so much of these shards is durable at the peer; `confirmed` answers, for all rounds up to this one. */
+  confirm(round: number, shards: readonly ShardClocks[], moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      // What a reader has is no copy, and what it writes stays with it.
+      if (this.#state !== 'open' || this.#isRead || this.#isReader) return
+      const open = this.#confirmations.ask(round, shards)
+      if (open.length === 0) this.#effects.push({ type: 'confirmed', round })
+      else this.#say({ type: 'confirm', token: round, shards: open })
+    })
+  }
+
+  /** The flush that was wanted is over; `isDurable` where it went well. */
+  flushed(isDurable: boolean, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      const token = this.#confirmations.flushed(isDurable, moment.nowMs)
+      if (token !== undefined) this.#say({ type: 'durable', token })
+    })
+  }
+
   /** The updates of an `apply` were applied. */
   applied(updates: readonly ShardUpdate[]): void {
     for (const worker of workersOf(updates)) this.#gaps.heal(worker)
@@ -298,6 +327,15 @@ export class Session {
         return
       case 'bye':
         return this.#close(closes.bye, true)
+      case 'confirm':
+        return this.#confirmations.asked(message.token, message.shards)
+      case 'durable':
+        if (this.#confirmations.answered(message.token))
+          this.#effects.push({ type: 'confirmed', round: message.token })
+        return
+      case 'state':
+        this.#effects.push({ type: 'repair', state: message })
+        return
     }
   }
 
@@ -306,11 +344,23 @@ export class Session {
     this.#backlog.heard(have)
     if (this.#isReader) return this.#say({ type: 'told', token: have.token, whole: false })
     const diverged = this.#answers.note(have, this.#options.replica.shards())
-    if (!this.#isRead) for (const shard of diverged) this.#effects.push({ type: 'diverged', shard })
+    if (this.#isRead) return
+    for (const shard of diverged) {
+      this.#effects.push({ type: 'diverged', shard })
+      if (this.#room > 0) this.#sayState(shard)
+    }
   }
 
   get #isReader(): boolean {
     return this.#options.reader !== undefined
+  }
+
+  /** The peer takes from it what is greater there, as we do from what it says to our `have`. */
+  #sayState(shard: ShardName): void {
+    const update = this.#options.replica.diff(shard, noClocks)
+    if (update === undefined) return
+    if (update.length <= updateBytesMax) this.#say({ type: 'state', shard, update })
+    else this.#effects.push({ type: 'unsent', shard, cause: tooLong() })
   }
 
   #hearTold(token: number, whole: boolean): void {
@@ -330,6 +380,8 @@ export class Session {
   #goOn(nowMs: number): void {
     const gaps = this.#gaps.takeDue(nowMs)
     if (gaps.length > 0) this.#show(gaps)
+    if (this.#confirmations.begin((shard) => this.#options.replica.clocks(shard), nowMs))
+      this.#effects.push({ type: 'flush' })
     while (this.#room > 0) {
       const pending = this.#answers.take()
       if (pending === undefined) break
@@ -370,7 +422,7 @@ export class Session {
     for (const message of encodeUpdates(updates)) this.#send(message)
   }
 
-  #leaveOut(shard: ShardName, cause: unknown = new RangeError('its update is too long')): void {
+  #leaveOut(shard: ShardName, cause: unknown = tooLong()): void {
     this.#isAnswerWhole = false
     this.#effects.push({ type: 'unsent', shard, cause })
   }
@@ -398,6 +450,10 @@ export class Session {
     this.#state = 'closed'
     this.#effects.push({ type: 'close', close, theirs })
   }
+}
+
+function tooLong(): Error {
+  return new RangeError('its update is too long')
 }
 
 function workersOf(updates: readonly ShardUpdate[]): Set<string> {

@@ -5,16 +5,31 @@
  * `dialsMax` failed tries or the end of the time; when a link breaks meanwhile, the peer is asked again over the next one.
  */
 import type { Target } from './dial-plan.ts'
+import { isRefusal } from './closing.ts'
 import type { PeerLink } from './peer-link.ts'
 
 /** Failures to dial after which a peer counts as not reachable. */
 export const dialsMax = 3
 
-export interface SyncReport {
+/**
+ * Why a peer was missed: nobody is at its addresses; who is there was refused, or refused us; its link broke and did not come back in time; it said goodbye; its answer
+ * left something out, or something of it was refused here; or it was not through when the time was over.
+ */
+export type MissReason = 'unreachable' | 'refused' | 'lost' | 'left' | 'incomplete' | 'timed-out'
+
+/** A peer whose state is not, or not wholly, merged. */
+export interface MissedPeer {
+  /** Its environment, or the address that was given while nobody has answered there. */
+  readonly peer: string
+  readonly reason: MissReason
+  /** What the last try to reach it said, if there is no link. */
+  readonly problem: string | undefined
+}
+
+export interface RoundReport {
   /** Environments whose state is merged. */
   readonly reached: readonly string[]
-  /** Environments, or addresses of whom there is no more to say, that could not be asked or did not answer wholly. */
-  readonly missed: readonly string[]
+  readonly missed: readonly MissedPeer[]
 }
 
 /** What a round sees of the replicator. */
@@ -30,19 +45,20 @@ interface RoundPeer {
   readonly name: string
   environment: string | undefined
   link: PeerLink | undefined
+  wasLinked: boolean
 }
 
 export class SyncRound {
   readonly id: number
-  readonly result: Promise<SyncReport>
+  readonly result: Promise<RoundReport>
   readonly #view: RoundView
   readonly #waiting = new Set<RoundPeer>()
   readonly #added = new Set<string>()
   readonly #asked = new Set<PeerLink>()
   readonly #reached = new Set<string>()
-  readonly #missed = new Set<string>()
+  readonly #missed = new Map<string, MissedPeer>()
   #isComplete = false
-  #resolve: (result: SyncReport) => void = () => {}
+  #resolve: (result: RoundReport) => void = () => {}
 
   constructor(id: number, view: RoundView) {
     this.id = id
@@ -71,9 +87,11 @@ export class SyncRound {
       peer.environment ??= target?.environment
       const link = peer.environment === undefined ? undefined : this.#view.linkTo(peer.environment)
       peer.link = link
+      peer.wasLinked ||= link !== undefined
       if (peer.environment === this.#view.environment) this.#waiting.delete(peer)
       else if (link !== undefined) this.#ask(link)
-      else if (target !== undefined && target.failures >= dialsMax) this.#miss(peer)
+      else if (target !== undefined && target.failures >= dialsMax)
+        this.#miss(peer, this.#reasonOf(peer, 'unreachable'))
     }
     this.#endWhenDone()
   }
@@ -82,7 +100,7 @@ export class SyncRound {
   synced(link: PeerLink, whole: boolean): void {
     for (const peer of this.#waiting) {
       if (peer.link !== link || peer.environment === undefined) continue
-      if (!whole) this.#miss(peer)
+      if (!whole) this.#miss(peer, 'incomplete')
       else {
         this.#reached.add(peer.environment)
         this.#waiting.delete(peer)
@@ -93,21 +111,21 @@ export class SyncRound {
 
   /** A peer said goodbye: it is not waited for. */
   left(environment: string): void {
-    for (const peer of this.#waiting) if (peer.environment === environment) this.#miss(peer)
+    for (const peer of this.#waiting) if (peer.environment === environment) this.#miss(peer, 'left')
     this.#endWhenDone()
   }
 
   /** Who has not answered by now is missed. */
   end(): void {
-    for (const peer of this.#waiting) this.#miss(peer)
-    const missed = [...this.#missed].filter((name) => !this.#reached.has(name))
+    for (const peer of this.#waiting) this.#miss(peer, this.#reasonOf(peer, 'timed-out'))
+    const missed = [...this.#missed.values()].filter(({ peer }) => !this.#reached.has(peer))
     this.#resolve({ reached: [...this.#reached], missed })
   }
 
   #add(name: string, environment: string | undefined): void {
     if (this.#added.has(name)) return
     this.#added.add(name)
-    this.#waiting.add({ name, environment, link: undefined })
+    this.#waiting.add({ name, environment, link: undefined, wasLinked: false })
   }
 
   #endWhenDone(): void {
@@ -120,8 +138,17 @@ export class SyncRound {
     link.sync(this.id)
   }
 
-  #miss(peer: RoundPeer): void {
-    this.#waiting.delete(peer)
-    this.#missed.add(peer.environment ?? peer.name)
+  /** Of one without a link; of one with a link, or where there is no more to say, `otherwise`. */
+  #reasonOf({ name, link, wasLinked }: RoundPeer, otherwise: MissReason): MissReason {
+    if (link !== undefined) return otherwise
+    if (wasLinked) return 'lost'
+    return isRefusal(this.#view.target(name)?.problem ?? '') ? 'refused' : otherwise
+  }
+
+  #miss(missed: RoundPeer, reason: MissReason): void {
+    this.#waiting.delete(missed)
+    const peer = missed.environment ?? missed.name
+    const problem = missed.link === undefined ? this.#view.target(missed.name)?.problem : undefined
+    this.#missed.set(peer, { peer, reason, problem })
   }
 }

@@ -24,7 +24,14 @@ import type { Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
-import { ShardSummary, type Change, type LiveCell, type ShardView } from '../model/shard-document.ts'
+import {
+  dotName,
+  replacement,
+  ShardSummary,
+  type Change,
+  type LiveCell,
+  type ShardView,
+} from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { AbsenceFilter } from './absence-filter.ts'
 import type { Failpoint } from './failpoints.ts'
@@ -202,7 +209,7 @@ class LmdbStorage implements Storage {
 
   /** Up to which sequence the index covers this log; `undefined` where it is another's, new, or was found damaged. */
   #indexReach(): number | undefined {
-    const [identity, progress] = [this.#indexMeta.get(metaKey), this.#indexMeta.getBinary(progressKey)]
+    const [identity, progress] = [this.#indexMeta.get(metaKey), this.#indexMeta.get(progressKey)]
     if (identity === undefined || progress === undefined) return undefined
     return equalBytes(identity, encodeMeta(this.environment)) ? decodeNumbers(progress)[0] : undefined
   }
@@ -519,8 +526,7 @@ class LmdbStorage implements Storage {
       this.#awaitOnItsWay()
       const turn = this.#turn
       const { writes, written } = this.#batchOf(turn)
-      this.#checkSpace(this.#logRoot, writes)
-      this.#logRoot.transactionSync(() => put(writes))
+      this.#transactSync(this.#logRoot, writes)
       this.#turn = new Turn()
       written()
       this.#checkInPlace()
@@ -698,8 +704,8 @@ class LmdbStorage implements Storage {
 
   /** In slices, in key order: the event loop runs between them. */
   async #writeIndex(overlay: Overlay): Promise<void> {
-    while (overlay.sortPiece()) await pause()
     const hides = (cell: PlacedCell): boolean => overlay.hides(cell)
+    while (overlay.sortPiece()) await pause()
     const transactionKeys = this.#options.indexTransactionKeys ?? indexTransactionKeys
     let writes: Write<LmdbTable>[] = []
     let onItsWay: Promise<void> | undefined
@@ -727,6 +733,56 @@ class LmdbStorage implements Storage {
   async #cover(sequence: number): Promise<void> {
     const value = encodeNumbers(sequence)
     await this.#transact(this.#indexRoot, [{ rows: this.#indexMeta, key: progressKey, value }])
+  }
+
+  // --- Repairing
+
+  async replace(shard: ShardName, cells: readonly LiveCell[]): Promise<boolean> {
+    await this.flush()
+    await this.#indexAll()
+    const isBusy = this.#indexing !== undefined || !this.#active.isEmpty || this.#frozen !== undefined
+    if (this.#isClosed || this.#isDamaged || isBusy) return false
+    const change = replacement(shard, this.view(shard), cells)
+    if (change !== undefined) this.#replace(change)
+    return change !== undefined
+  }
+
+  /**
+   * All is settled: nothing but the log and the index knows the cells. Both are written before anybody reads or writes again, so this blocks for three writes
+   * to disk. In between the index says that it reaches nowhere: after a crash it is made anew.
+   */
+  #replace(change: Change): void {
+    const { shard, born, died } = change
+    const summary = this.#summary(shard)
+    const replaced = new ShardSummary()
+    for (const [incarnation, clock] of summary.clocks)
+      replaced.load(incarnation, clock, summary.sums(incarnation))
+    replaced.apply(change)
+    const overlay = new Overlay()
+    overlay.add({ ...change, born: [] }, () => false)
+    const advanced = born.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 }))
+    overlay.add({ ...change, advanced, died: [] }, () => false)
+    const dots = new Set(died.map((cell) => `${shard} ${dotName(cell)}`))
+    const hides = (cell: PlacedCell): boolean => dots.has(`${cell.shard} ${dotName(cell)}`)
+    const progress = { rows: this.#indexMeta, key: progressKey }
+    const covering = { ...progress, value: encodeNumbers(this.#log.settled) }
+    const indexed = [...overlay.slices(born.length * 2)].flat().map((key) => this.#index.write(key, hides))
+    try {
+      this.#transactSync(this.#indexRoot, [{ ...progress, value: undefined }])
+      this.#transactSync(this.#logRoot, this.#log.replacing(shard, born, replaced))
+      summary.apply(change)
+      for (const { key } of indexed) this.#indexed?.add(hashBytes(key))
+      this.#transactSync(this.#indexRoot, [...indexed, covering])
+    } catch (error) {
+      // What the index says of these cells may be older than the log: it must not go on.
+      this.#foundDamaged(new ContextStoreError('DIRECTORY_DAMAGED', `${reasonOf(error)}.`, ''))
+      throw notDurable(`cells cannot be replaced: ${reasonOf(error)}`, error)
+    }
+  }
+
+  #transactSync(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): void {
+    this.#checkSpace(environment, writes)
+    environment.transactionSync(() => put(writes))
   }
 
   // --- Closing

@@ -2,7 +2,13 @@
 import { toHex } from '../base/bytes.ts'
 import type { Random } from '../base/random.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
-import { ShardDocument, type Change, type ShardSummary } from '../model/shard-document.ts'
+import {
+  replacement,
+  ShardDocument,
+  type Change,
+  type LiveCell,
+  type ShardSummary,
+} from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { CellIndex, changedLists } from './cell-index.ts'
 import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
@@ -56,6 +62,12 @@ export class MemoryStorage implements Storage {
     }
     this.#feed.push({ sequence: ++this.#sequence, shards: changes.map(({ shard }) => shard) })
     if (this.#feed.length > 2 * feedLengthMax) this.#feed = this.#feed.slice(-feedLengthMax)
+  }
+
+  async replace(shard: ShardName, cells: readonly LiveCell[]): Promise<boolean> {
+    const change = replacement(shard, this.view(shard), cells)
+    if (change !== undefined) this.commit([change])
+    return change !== undefined
   }
 
   async flush(): Promise<void> {}

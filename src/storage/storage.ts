@@ -6,7 +6,7 @@
  * adapter: what cannot be written stays visible, is retried, and `flush` says so.
  */
 import type { PlacedCell } from '../model/fold/roster.ts'
-import type { Change, ShardSummary, ShardView } from '../model/shard-document.ts'
+import type { Change, LiveCell, ShardSummary, ShardView } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 
 /** What one index key holds. */
@@ -75,6 +75,13 @@ export interface Storage {
    * keeps the cells; the caller must not change their bytes afterwards.
    */
   commit(changes: readonly Change[]): void
+
+  /**
+   * Puts other contents in the place of live cells, their dots and clocks the same: a repair of what must not happen, not a way to write. All of it or nothing;
+   * visible and durable when it resolves. False, and nothing done, where one of them is not live or the storage is too busy: try again later. Rejects with
+   * `NOT_DURABLE`. Cost: whatever waits to be indexed is indexed first.
+   */
+  replace(shard: ShardName, cells: readonly LiveCell[]): Promise<boolean>
 
   /** Resolves when everything committed before the call is durable. Rejects with `NOT_DURABLE`; the changes stay visible and are retried. */
   flush(): Promise<void>

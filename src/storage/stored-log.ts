@@ -16,6 +16,7 @@ import {
   findStruct,
   mergeRanges,
   putStruct,
+  structHeadOf,
   structOverheadMax,
   type DotRange,
   type PlacedContent,
@@ -387,6 +388,28 @@ export class StoredLog<T extends Rows> {
     return { sequence, feedBytes, writes }
   }
 
+  /** What has to be written to put other contents in the place of cells of a shard of which everything is settled. */
+  replacing(shard: ShardName, cells: readonly LiveCell[], summary: ShardSummary): Write<T>[] {
+    const number = this.numbers.number(shard)
+    const writes: Write<T>[] = []
+    for (const [incarnation, clock] of summary.clocks) {
+      const contents = new Map(
+        cells.filter((cell) => cell.incarnation === incarnation).map((cell) => [cell.clock, cell.content]),
+      )
+      if (contents.size === 0) continue
+      const strand = { incarnation, structHead: structHeadOf(incarnation) }
+      const clocks = [...contents.keys()].sort((a, b) => a - b)
+      for (const { key } of this.#chunksWith(number, incarnation, clocks, Number.MAX_SAFE_INTEGER)) {
+        const dead = this.#deadIn(key)
+        const chunks = [{ key, dead: dead ?? new Set<number>(), wasMarked: dead !== undefined }]
+        this.#rewrite(number, strand, { chunks }, writes, contents)
+      }
+      const value = encodeSums(clock, summary.sums(incarnation))
+      writes.push({ rows: this.#rows.shards, key: sumsKey(number, incarnation), value })
+    }
+    return writes
+  }
+
   /** The writes that settle were made. */
   settledTo({ sequence, feedBytes }: Settling<T>): void {
     this.#settled = sequence
@@ -474,15 +497,17 @@ export class StoredLog<T extends Rows> {
 
   #rewrite(
     shard: number,
-    { incarnation, structHead }: Strand,
+    { incarnation, structHead }: Pick<Strand, 'incarnation' | 'structHead'>,
     { chunks }: Rewriting,
     writes: Write<T>[],
+    contents?: ReadonlyMap<number, Uint8Array>,
   ): void {
     const { cells, dead } = this.#rows
     const kept: PlacedContent[] = []
     for (const chunk of chunks) {
       const row = present(cells.get(chunk.key), 'a chunk that was found is there')
-      for (const cell of decodeChunk(row)) if (!chunk.dead.has(cell.clock)) kept.push(cell)
+      for (const { clock, content } of decodeChunk(row))
+        if (!chunk.dead.has(clock)) kept.push({ clock, content: contents?.get(clock) ?? content })
       writes.push({ rows: cells, key: chunk.key, value: undefined })
       if (chunk.wasMarked) writes.push({ rows: dead, key: chunk.key, value: undefined })
     }

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { toHex } from '../../src/base/bytes.ts'
 import { decodeCell } from '../../src/model/cell.ts'
 import { prefixEnd, type Key } from '../../src/model/key.ts'
-import type { Change, LiveCell } from '../../src/model/shard-document.ts'
+import { ShardSummary, type Change, type LiveCell } from '../../src/model/shard-document.ts'
 import { contextShard, type ShardName } from '../../src/model/shard.ts'
 import type { FeedEntry, Storage } from '../../src/storage/storage.ts'
 import {
@@ -250,6 +250,53 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         checkAgrees(storage, history.model)
       })
     }
+
+    test('contents are replaced in place: the same dots and clocks, whole, and nothing else', async () => {
+      const history = new History(5)
+      for (let round = 0; round < 4; round++) {
+        for (let i = 0; i < 40; i++) storage.commit(history.next())
+        for (const shard of shards) {
+          const cells = history.model.cellsOf(shard).filter(() => history.below(4) === 0)
+          const replaced = cells.map(({ incarnation, clock }) => {
+            const value = 'other'.padEnd(history.below(3) === 0 ? 17_000 : 20, '.')
+            return liveCell(incarnation, clock, cellFor(['key', history.below(25)], value))
+          })
+          if (replaced.length === 0) continue
+          expect(await storage.replace(shard, replaced)).toBe(true)
+          history.model.replace(shard, replaced)
+        }
+        checkState(storage, history.model)
+        expect(await storage.replace(shards[0], [liveCell(4, 4, cellFor(['a'], 1))])).toBe(false)
+        if (opened.reopen === undefined || round % 2 > 0) continue
+        await storage.close()
+        storage = await opened.reopen()
+        checkState(storage, history.model)
+      }
+    })
+
+    test('what is written while contents are replaced counts', async () => {
+      const writer = new Author(storage)
+      storage.commit([writer.write(shards[0], 7, [cellFor(['a'], 1), cellFor(['b'], 1)])])
+      const others = [0, 1].map((clock) => liveCell(7, clock, cellFor(['c'], clock)))
+      const replacing = storage.replace(shards[0], others)
+      // At each point of its work.
+      for (let turn = 0; turn < 20; turn++) {
+        await new Promise((resolve) => setImmediate(resolve))
+        storage.commit([writer.write(shards[0], 8, [cellFor(['d'], turn)], storage.cells(placeOf(['d'])))])
+      }
+      storage.commit([writer.remove(shards[0], 8, [...storage.view(shards[0]).live(7, 0, 1)])])
+      const isReplaced = await replacing
+      await storage.flush()
+      const summary = new ShardSummary()
+      const b = liveCell(7, 1, isReplaced ? cellFor(['c'], 1) : cellFor(['b'], 1))
+      const advanced = [
+        { incarnation: 7, from: 0, to: 2 },
+        { incarnation: 8, from: 0, to: 21 },
+      ]
+      summary.apply({ shard: shards[0], advanced, born: [b, liveCell(8, 19, cellFor(['d'], 19))], died: [] })
+      expect(storage.shards().get(shards[0])?.digest).toBe(summary.digest)
+      expect([valuesAt(storage, ['a']), valuesAt(storage, ['d'])]).toEqual([[], [19]])
+    })
   })
 }
 
@@ -259,6 +306,11 @@ function checkIdentity(storage: Storage, environment: string): void {
 
 /** Everything that can be read says what the model says. */
 export function checkAgrees(storage: Storage, model: Model): void {
+  checkState(storage, model)
+  checkFeed(storage, model.steps)
+}
+
+function checkState(storage: Storage, model: Model): void {
   const known = storage.shards()
   expect([...known.keys()].sort()).toEqual([...model.clocks.keys()].sort())
   for (const [shard, clocks] of model.clocks) {
@@ -273,7 +325,6 @@ export function checkAgrees(storage: Storage, model: Model): void {
   expect(unknown.clocks.size).toBe(0)
   expect([...unknown.live(1, 0, 1_000)]).toEqual([])
   checkIndexAgrees(storage, model)
-  checkFeed(storage, model.steps)
 }
 
 /** Entries are ascending, each names the shards of the commits since the one before, the last reaches as far as the commits do. */

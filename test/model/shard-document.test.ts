@@ -11,6 +11,8 @@ import {
   encodeDiff,
   encodeState,
   joinChanges,
+  planRepair,
+  replacement,
   rootDigest,
   ShardDocument,
   type Change,
@@ -416,6 +418,89 @@ describe('found by the twin:', () => {
     const state = Y.encodeStateAsUpdate(hearer)
     expect(liveIn(documentOf(state))).toEqual(['5:0', '5:1', '5:2', '9:0', '9:1'])
     expect(encodeDiff(documentOf(born, deletion), documentOf(state).clocks)).toBeUndefined()
+  })
+})
+
+describe('a repair', () => {
+  const advanced = [dots(first, 0, 3), dots(second, 0, 2)]
+  const [lesser, greater] = [contentOf(dot(first, 1)), contentOf(dot(first, 2))]
+
+  /** Two replicas that hold the same clocks and not the same. */
+  function twoDocuments(): [ShardDocument, ShardDocument] {
+    const last = [dot(first, 2), dot(second, 0)].map((at) => cell(at))
+    const [zeroth, one] = [cell(dot(first, 0)), (content: Uint8Array) => cell(dot(first, 1), content)]
+    const a = documentOf({ shard, advanced, born: [zeroth, one(lesser), ...last], died: [] })
+    const b = documentOf({ shard, advanced, born: [one(greater), ...last], died: [] })
+    return [a, b]
+  }
+
+  function repair(document: ShardDocument, state: Uint8Array): void {
+    const { died, replaced } = planRepair(document, state) ?? { died: [], replaced: [] }
+    document.commit({ shard, advanced: [], born: [], died })
+    const exchange = replacement(
+      shard,
+      document,
+      replaced.map(({ after }) => after),
+    )
+    if (exchange !== undefined) document.commit(exchange)
+  }
+
+  test('brings both sides to the same: dead beats live, then the greater content stands', () => {
+    const [a, b] = twoDocuments()
+    const [stateA, stateB] = [encodeState(a), encodeState(b)]
+    expect(planRepair(b, stateA)).toEqual({ died: [], replaced: [] })
+    expect(planRepair(a, stateB)).toMatchObject({
+      died: [{ clock: 0 }],
+      replaced: [{ before: { content: lesser }, after: { clock: 1, content: greater } }],
+    })
+    repair(a, stateB)
+    repair(b, stateA)
+    expect(a.summary.digest).toBe(b.summary.digest)
+    expect(toHex(encodeState(a))).toBe(toHex(encodeState(b)))
+    expect(liveIn(a)).toEqual(['5:1', '5:2', '9:0'])
+    expect(a.clocks).toEqual(b.clocks)
+  })
+
+  test('comes to the same in any order, and repeated', () => {
+    const [a, b] = twoDocuments()
+    const third = documentOf({
+      shard,
+      advanced,
+      born: [cell(dot(first, 1), lesser), cell(dot(first, 2))],
+      died: [],
+    })
+    const states = [a, b, third].map((document) => encodeState(document))
+    const digests = [
+      [1, 2, 1, 0],
+      [2, 0, 1],
+      [0, 1, 2, 2],
+    ].map((order, i) => {
+      const document = [a, b, third][i] as ShardDocument
+      for (const at of order) repair(document, states[at] as Uint8Array)
+      return document.summary.digest
+    })
+    expect(new Set(digests).size).toBe(1)
+  })
+
+  test('is left alone where the clocks are not equal', () => {
+    const [a, b] = twoDocuments()
+    b.commit(change([dots(second, 2, 3)]))
+    expect(planRepair(a, encodeState(b))).toBeUndefined()
+    expect(planRepair(b, encodeState(a))).toBeUndefined()
+  })
+
+  test('takes no content that is no cell', () => {
+    const [a, b] = twoDocuments()
+    const odd = documentOf({
+      shard,
+      advanced,
+      born: [cell(dot(first, 1)), { ...cell(dot(first, 2)), content: Uint8Array.of(0xff, 0xff) }],
+      died: [],
+    })
+    expect(() => planRepair(a, encodeState(odd))).toThrowError(
+      expect.objectContaining({ code: 'UPDATE_REFUSED' }),
+    )
+    expect(planRepair(b, encodeState(a))).toBeDefined()
   })
 })
 

@@ -47,6 +47,33 @@ export class FakeReplica implements Replica {
     }
   }
 
+  clocks(shard: ShardName): Clocks {
+    return this.#clocks(shard)
+  }
+
+  async repair({ shard, update }: ShardUpdate): Promise<number> {
+    let repaired = 0
+    for (const [incarnation, , theirs] of this.#decode(update)) {
+      const own = this.#contents(shard, incarnation)
+      for (const [clock, content] of theirs.entries()) {
+        if (content <= (own[clock] ?? content)) continue
+        own[clock] = content
+        repaired++
+      }
+    }
+    this.#digests.delete(shard)
+    return repaired
+  }
+
+  /** Set to make flushes wait, or fail. */
+  flushed: Promise<void> = Promise.resolve()
+  flushes = 0
+
+  flush(): Promise<void> {
+    this.flushes++
+    return this.flushed
+  }
+
   rootDigest(): string {
     return hashOf([...this.shardCells.keys()].sort().map((shard) => [shard, this.#digest(shard)]))
   }

@@ -33,6 +33,9 @@ const examples: Message[] = [
   { type: 'bye', reason: 'closing' },
   { type: 'ping' },
   { type: 'pong' },
+  { type: 'confirm', token: 3, shards: [{ shard, clocks: new Map([[2 ** 52, 9]]) }] },
+  { type: 'durable', token: 3 },
+  { type: 'state', shard, update: bytes(1, 2, 3) },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -56,6 +59,9 @@ describe('messages', () => {
         "9206a7636c6f73696e67",
         "9107",
         "9108",
+        "9309039192b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809",
+        "920a03",
+        "930bb3636f6e746578742f72616e6b2d31372f616c6cc403010203",
       ]
     `)
   })

@@ -189,16 +189,20 @@ describe('a mesh', () => {
     expect(b.content).toEqual(a.content)
   })
 
-  test('raises an alarm where equal clocks have unequal digests', async () => {
+  test('raises an alarm where equal clocks have unequal digests, and repairs them', async () => {
     const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
     a.write('x', 'context/a/all')
     const first = await start(a, { peers: ['2b:1'] })
     await start(b)
     await pass(1_000)
     b.corrupt('context/a/all')
+    await pass(5_000)
+    expect(b.content).toEqual(a.content)
+    expect(a.count('a')).toBe(1)
     await pass(60_000)
     expect(first.peers()[0]?.divergedShards).toBe(1)
-    expect(warnings.filter((warning) => warning.includes('diverged'))).toHaveLength(2)
+    // By who hears of it first; then there is nothing more to hear of.
+    expect(warnings.filter((warning) => warning.includes('diverged'))).toHaveLength(1)
   })
 
   test('survives a replica that throws wherever it can', async () => {
@@ -387,7 +391,10 @@ describe('sync', () => {
     await pass(20_000)
     const before = time.monotonic()
     const report = await whileTimePasses(first.sync({ timeoutMs: 60_000 }))
-    expect(report).toEqual({ reached: [b.environment], missed: ['gone:1'] })
+    expect(report).toEqual({
+      reached: [b.environment],
+      missed: [{ peer: 'gone:1', reason: 'unreachable', problem: expect.stringContaining('nobody is at') }],
+    })
     expect(time.monotonic() - before).toBeLessThan(5_000)
   })
 
@@ -416,7 +423,10 @@ describe('sync', () => {
     network.isHeldUp = true
     const before = time.monotonic()
     const report = await whileTimePasses(first.sync({ timeoutMs: 3_000 }))
-    expect(report).toEqual({ reached: [], missed: [b.environment] })
+    expect(report).toEqual({
+      reached: [],
+      missed: [{ peer: b.environment, reason: 'timed-out', problem: undefined }],
+    })
     expect(time.monotonic() - before).toBeGreaterThanOrEqual(3_000)
     expect(time.monotonic() - before).toBeLessThan(3_500)
   })
@@ -449,7 +459,8 @@ describe('sync', () => {
     network.release()
     // Its goodbye is sent before it hears the question.
     const { reached, missed } = await whileTimePasses(synced)
-    expect([...reached, ...missed]).toEqual([b.environment])
+    expect([...reached, ...missed.map(({ peer }) => peer)]).toEqual([b.environment])
+    expect(missed.map(({ reason }) => reason)).toEqual(missed.map(() => 'left'))
     expect(time.monotonic() - before).toBeLessThan(5_000)
     await whileTimePasses(closed)
   })
@@ -463,8 +474,40 @@ describe('sync', () => {
     await pass(1_000)
     expect(await whileTimePasses(first.sync({ timeoutMs: 3_000 }))).toEqual({
       reached: [],
-      missed: [b.environment],
+      missed: [{ peer: b.environment, reason: 'incomplete', problem: undefined }],
     })
+  })
+
+  test('says of whom it lost, and who does not let us in', async () => {
+    const [a, b, c, d] = names.map((name) => new FakeReplica(name)) as [
+      FakeReplica,
+      FakeReplica,
+      FakeReplica,
+      FakeReplica,
+    ]
+    const first = await start(a, { peers: ['2b:1', '3c:1', '4d:1'] })
+    await start(b)
+    await start(c, { secret: Buffer.alloc(32) })
+    await start(d, { job: 'other' })
+    await pass(1_000)
+    network.isHeldUp = true
+    const synced = first.sync({ timeoutMs: 20_000 })
+    await settle()
+    network.isDown = true
+    network.cut()
+    await pass(50)
+    network.isHeldUp = false
+    const { missed } = await whileTimePasses(synced)
+    expect(missed.find(({ peer }) => peer === b.environment)).toMatchObject({
+      reason: 'lost',
+      problem: expect.stringContaining('nobody is at'),
+    })
+    network.isDown = false
+    const { missed: refused } = await whileTimePasses(first.sync({ timeoutMs: 20_000 }))
+    expect(refused.map(({ reason, problem }) => `${reason} ${problem}`).sort()).toEqual([
+      'refused JOB_OTHER',
+      'refused SECRET_WRONG',
+    ])
   })
 
   test('is over at once without peers, oneself alone, and after the end', async () => {
@@ -601,5 +644,64 @@ describe('a reader', () => {
     expect(report).toEqual({ reached: [a.environment], missed: [] })
     expect(await whileTimePasses(first.sync({ timeoutMs: 5_000 }))).toEqual({ reached: [], missed: [] })
     expect([b.count('a'), a.count('b')]).toEqual([1, 0])
+  })
+})
+
+describe('replicate', () => {
+  const shards = (replica: FakeReplica, ...wanted: string[]) =>
+    [...replica.shards()].filter(({ shard }) => wanted.includes(shard))
+  const never = new Promise<void>(() => {})
+
+  test('resolves when so many peers have it on their disks, whoever they are', async () => {
+    const [a, b, c] = [new FakeReplica('1a'), new FakeReplica('2b'), new FakeReplica('3c')]
+    const first = await start(a, { peers: ['2b:1', '3c:1'] })
+    await start(b)
+    await start(c)
+    await pass(1_000)
+    a.write('x', 'context/a/all')
+    const options = { shards: shards(a, 'context/a/all'), timeoutMs: 10_000 }
+    expect(await whileTimePasses(first.replicate({ ...options, copies: 2 }))).toEqual([
+      b.environment,
+      c.environment,
+    ])
+    b.flushed = never
+    a.write('y', 'context/a/all')
+    const later = { shards: shards(a, 'context/a/all'), timeoutMs: 10_000 }
+    expect(await whileTimePasses(first.replicate({ ...later, copies: 1 }))).toEqual([c.environment])
+    expect(await whileTimePasses(first.replicate({ ...later, copies: 2 }))).toEqual([c.environment])
+  })
+
+  test('does not count a peer that is lost between what it received and its flush', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    b.flushed = never
+    a.write('x', 'context/a/all')
+    const replicated = first.replicate({ copies: 1, shards: shards(a, 'context/a/all'), timeoutMs: 5_000 })
+    await pass(500)
+    expect(b.content).toEqual(a.content)
+    expect(b.flushes).toBe(1)
+    network.isDown = true
+    network.cut()
+    expect(await whileTimePasses(replicated)).toEqual([])
+  })
+
+  test('counts a peer that comes while it waits', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    a.write('x', 'context/a/all')
+    const replicated = first.replicate({ copies: 1, shards: shards(a, 'context/a/all'), timeoutMs: 60_000 })
+    await pass(1_000)
+    await start(b)
+    expect(await whileTimePasses(replicated)).toEqual([b.environment])
+  })
+
+  test('ends when the replicator is closed', async () => {
+    const first = await start(new FakeReplica('1a'))
+    const replicated = first.replicate({ copies: 1, shards: [], timeoutMs: 60_000 })
+    await whileTimePasses(first.close())
+    expect(await replicated).toEqual([])
+    expect(await first.replicate({ copies: 1, shards: [], timeoutMs: 60_000 })).toEqual([])
   })
 })

@@ -671,3 +671,78 @@ test('20,000 changed handshakes open nothing', () => {
   }
   expect(opened).toBe(0)
 })
+
+describe('confirming', () => {
+  const clocks = (count: number) => new Map([[Number.parseInt('a', 16) + 1, count]])
+  const confirmed = (side: Side) =>
+    side.told.flatMap((effect) => (effect.type === 'confirmed' ? effect.round : []))
+  const flushes = (side: Side) => side.told.filter(({ type }) => type === 'flush').length
+  const confirm = (pair: SessionPair, round: number, count: number) =>
+    pair.a.do(
+      pair.a.session.confirm(round, [{ shard: shardA as ShardName, clocks: clocks(count) }], moment),
+      pair.nowMs,
+    )
+  const flushed = (pair: SessionPair, isDurable: boolean) =>
+    pair.b.do(pair.b.session.flushed(isDurable, { nowMs: pair.nowMs, bufferedBytes: 0 }), pair.nowMs)
+
+  test('waits for the flush of the peer, and costs nothing where nothing is new', () => {
+    const pair = new SessionPair(...replicas()).run()
+    confirm(pair, 1, 1)
+    pair.run()
+    expect([confirmed(pair.a), flushes(pair.b)]).toEqual([[], 1])
+    flushed(pair, true)
+    pair.run()
+    expect(confirmed(pair.a)).toEqual([1])
+    pair.cost()
+    confirm(pair, 2, 1)
+    expect(confirmed(pair.a)).toEqual([1, 2])
+    expect(pair.cost()).toBe('0 frames, 0 bytes | 0 frames, 0 bytes')
+  })
+
+  test('waits until what is asked for has come', () => {
+    const pair = new SessionPair(...replicas()).run()
+    confirm(pair, 1, 2)
+    pair.run()
+    expect(flushes(pair.b)).toBe(0)
+    writeAndPush(pair.a, pair.nowMs, 'second', shardA)
+    pair.run().pass(100)
+    expect(flushes(pair.b)).toBe(1)
+  })
+
+  test('has one flush on its way, and one answer for all that is asked meanwhile', () => {
+    const pair = new SessionPair(...replicas()).run()
+    for (let i = 2; i <= 5; i++) writeAndPush(pair.a, pair.nowMs, `${i}`, shardA)
+    confirm(pair, 1, 1)
+    pair.run()
+    for (let round = 2; round <= 5; round++) confirm(pair, round, round)
+    pair.run()
+    expect(flushes(pair.b)).toBe(1)
+    flushed(pair, true)
+    pair.run()
+    expect([confirmed(pair.a), flushes(pair.b)]).toEqual([[1], 2])
+    flushed(pair, true)
+    pair.run()
+    expect(confirmed(pair.a)).toEqual([1, 5])
+    expect(flushes(pair.b)).toBe(2)
+  })
+
+  test('is not told while the disk of the peer fails, and then is', () => {
+    const pair = new SessionPair(...replicas()).run()
+    confirm(pair, 1, 1)
+    pair.run()
+    flushed(pair, false)
+    pair.pass(500)
+    expect([confirmed(pair.a), flushes(pair.b)]).toEqual([[], 1])
+    pair.pass(600)
+    expect(flushes(pair.b)).toBe(2)
+    flushed(pair, true)
+    pair.run()
+    expect(confirmed(pair.a)).toEqual([1])
+  })
+
+  test('takes no answer that was not asked for', () => {
+    const played = new Played(new FakeReplica('a'))
+    played.receive({ type: 'durable', token: 1 })
+    expect(confirmed(played.side)).toEqual([])
+  })
+})

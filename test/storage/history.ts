@@ -41,6 +41,14 @@ export class Model {
       this.steps.push({ sequence: this.steps.length + 1, shards: changes.map(({ shard }) => shard) })
   }
 
+  /** Other contents at dots that are live. */
+  replace(shard: ShardName, cells: readonly LiveCell[]): void {
+    for (const cell of cells) {
+      this.live.get(shard)?.set(nameOf(cell), cell)
+      this.places.add(placeHex(cell))
+    }
+  }
+
   cellsOf(shard: ShardName): LiveCell[] {
     const cells = [...(this.live.get(shard)?.values() ?? [])]
     return cells.sort((a, b) => a.incarnation - b.incarnation || a.clock - b.clock)

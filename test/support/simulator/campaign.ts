@@ -20,22 +20,25 @@ export interface CampaignReport {
   readonly simulatedHours: number
   readonly roundsMost: number
   readonly convergedMsMost: number
+  /** Flushes that told of copies with peers. */
+  readonly replicated: number
 }
 
 export async function runCampaign(options: CampaignOptions): Promise<CampaignReport> {
   const fired = Object.fromEntries(familyNames.map((family) => [family, 0])) as Record<Family, number>
   const failures: SimulationReport[] = []
-  let [simulatedHours, seeds, roundsMost, convergedMsMost] = [0, 0, 0, 0]
+  let [simulatedHours, seeds, roundsMost, convergedMsMost, replicated] = [0, 0, 0, 0, 0]
   for (let seed = options.first; seed < options.first + options.seeds; seed++) {
     const report = await new Simulation(optionsOf(seed, options.fixed)).run()
     seeds++
     simulatedHours += report.options.minutes / 60
     roundsMost = Math.max(roundsMost, report.rounds)
     convergedMsMost = Math.max(convergedMsMost, report.convergedMs)
+    replicated += report.replicated
     for (const family of familyNames) fired[family] += report.fired[family] ?? 0
     if (report.violation !== undefined) failures.push(report)
     options.onReport?.(report)
     if (options.bail === true && failures.length > 0) break
   }
-  return { seeds, fired, failures, simulatedHours, roundsMost, convergedMsMost }
+  return { seeds, fired, failures, simulatedHours, roundsMost, convergedMsMost, replicated }
 }

@@ -7,7 +7,9 @@
 import type { Choices } from '../../../property-tests/support/choices.ts'
 import type { Random } from '../../../src/base/random.ts'
 import { ContextStoreError } from '../../../src/errors.ts'
+import { joinClocks, noClocks, type Clocks } from '../../../src/model/clocks.ts'
 import type { Change } from '../../../src/model/shard-document.ts'
+import type { ShardName } from '../../../src/model/shard.ts'
 import { MemoryStorage } from '../../../src/storage/memory-storage.ts'
 import type { StorageHealth } from '../../../src/storage/storage.ts'
 import type { ProcessTime } from './schedule.ts'
@@ -40,6 +42,20 @@ export class SimulatedDisk {
   onFailure: () => void = () => {}
   /** What was told to be safe: so many commits. */
   acked = 0
+  readonly #everDurable = new Map<ShardName, Clocks>()
+  /** So many commits of the log are in it. */
+  #counted = 0
+
+  /** How far each shard was durable here at any time, also where that is lost since. */
+  get everDurable(): ReadonlyMap<ShardName, Clocks> {
+    for (; this.#counted < this.durable; this.#counted++) {
+      for (const { shard, advanced } of this.log[this.#counted] ?? []) {
+        const reached = new Map(advanced.map(({ incarnation, to }) => [incarnation, to]))
+        this.#everDurable.set(shard, joinClocks(this.#everDurable.get(shard) ?? noClocks, reached))
+      }
+    }
+    return this.#everDurable
+  }
 
   /** The power goes, or the process: of what was not flushed some prefix has come through. */
   cut(choices: Choices): void {
@@ -51,6 +67,8 @@ export class SimulatedDisk {
 
   /** Nothing is on it any more. */
   wipe(): void {
+    void this.everDurable
+    this.#counted = 0
     this.log.length = 0
     this.durable = 0
     this.acked = 0

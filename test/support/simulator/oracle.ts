@@ -7,7 +7,7 @@
  * | I2 a dot has one content, everywhere and for ever | every commit |
  * | I3 an incarnation belongs to one process | every commit |
  * | I4 a process finds on its disk all that was told to be durable; batches are whole | every opening, every commit |
- * | I5 nothing is told to be durable before it is | every acknowledgement |
+ * | I5 nothing is told to be durable before it is, here or with so many peers | every acknowledgement |
  * | I7 what a reader sees of counters, sets and clocks never goes back while it lives | samples |
  * | I8 counters, amounts and sets are what was done | samples, end |
  * | I10 a frame that nobody sent so changes nothing | every such frame |
@@ -118,6 +118,8 @@ export class Oracle {
   /** Generations that were reported, by environment. */
   readonly #reported = new Map<string, number>()
   readonly deeds = new Map<SimulatedProcess, Deeds>()
+  /** Acknowledgements of copies. */
+  replicated = 0
   readonly #files: SharedFiles
 
   constructor(files: SharedFiles) {
@@ -212,6 +214,27 @@ export class Oracle {
     for (const item of items) deeds.itemsSafe.add(item)
     this.#ackedClocks.set(disk, clocks)
     return true
+  }
+
+  /** Flushes with copies, and holds what is told against all disks of others. */
+  async replicate(
+    process: SimulatedProcess,
+    copies: number,
+    computers: Iterable<{ readonly disk: SimulatedDisk }>,
+  ): Promise<void> {
+    const { store, worker, environment } = process
+    void store.version // Settles what is coalesced.
+    const shards = environment.clocksOf(new Set([worker]))
+    await store.flush({ copies, timeoutMs: 20_000 })
+    let holders = 0
+    for (const { disk } of computers) {
+      const durable = disk.everDurable
+      const holds = shards.every(({ shard, clocks }) => coversClocks(durable.get(shard) ?? noClocks, clocks))
+      if (disk !== process.disk && holds) holders++
+    }
+    this.replicated++
+    if (holders < copies)
+      this.fail('I5', `${process.name} was told that ${copies} peers have it, ${holders} ever had`)
   }
 
   /** A checkpoint was reported to be there. */
@@ -425,5 +448,5 @@ export function isNotDurable(error: unknown): boolean {
 export function isExpected(error: unknown): boolean {
   if (isNotDurable(error)) return true
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  return ['STORE_CLOSED', 'SNAPSHOT_MISSING', 'SNAPSHOT_DAMAGED', 'TIMEOUT'].includes(code)
+  return ['NOT_REPLICATED', 'STORE_CLOSED', 'SNAPSHOT_MISSING', 'SNAPSHOT_DAMAGED', 'TIMEOUT'].includes(code)
 }

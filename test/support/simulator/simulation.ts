@@ -43,6 +43,8 @@ export interface SimulationReport {
   readonly rounds: number
   readonly convergedMs: number
   readonly calls: number
+  /** Flushes that told of copies with peers. */
+  readonly replicated: number
 }
 
 /**
@@ -131,6 +133,7 @@ export class Simulation {
       rounds: Math.ceil(convergedMs / options.rootIntervalMs),
       convergedMs,
       calls: this.calls,
+      replicated: oracle.replicated,
     }
   }
 

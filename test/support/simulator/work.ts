@@ -109,6 +109,8 @@ async function makeCall(simulation: Simulation, process: SimulatedProcess): Prom
       await store.sync({ timeoutMs: 5_000 })
       return
     case 'flush':
-      await oracle.flush(process)
+      // Every third with copies: no draw, so that the rest of a run stays as it was.
+      if (simulation.calls % 3 > 0) await oracle.flush(process)
+      else await oracle.replicate(process, 1 + (simulation.calls % 2), simulation.computers)
   }
 }

@@ -281,7 +281,7 @@ class Played {
         this.#closeCode = code
       },
     }
-    const owner = { opened: () => {}, synced: () => {}, ended: () => {} }
+    const owner = { opened: () => {}, synced: () => {}, confirmed: () => {}, ended: () => {} }
     this.#link = new PeerLink(link, owner, {
       role: 'listener',
       replica: environmentOf(victim),

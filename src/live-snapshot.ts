@@ -1,10 +1,10 @@
 /**
- * Snapshots of a store's directory, for who wants to read it: another process, the command line. A live store is asked through its owner's socket
- * and answers with a snapshot (`SNAPSHOT.md`) of what is visible in it; a directory that nobody owns is read where it is, and nothing is
+ * What a store's directory holds, for who wants to read it: another process, the command line. A live store is asked through its owner's socket
+ * and answers with a snapshot (`SNAPSHOT.md`) of what is visible in it, or with how it is doing; a directory that nobody owns is read where it is, and nothing is
  * written into it. Every shard is whole; different shards may be of moments shortly after one another. Memory, on both sides: one shard.
  *
- * The conversation, version 1: the asker sends one line of JSON, `{"cairn":1,"ask":"snapshot"}`. The owner answers with pieces of the snapshot, each a
- * length (4 bytes, little-endian) and its bytes; a length of 0 ends them, and one line of JSON follows: `{"ok":true}`, or `code`, `message`
+ * The conversation, version 1: the asker sends one line of JSON, `{"cairn":1,"ask":"snapshot"}` or `"status"`. The owner answers with pieces of the snapshot, or of
+ * one JSON text, each a length (4 bytes, little-endian) and its bytes; a length of 0 ends them, and one line of JSON follows: `{"ok":true}`, or `code`, `message`
  * and `hint` of what went wrong.
  */
 import { createHash } from 'node:crypto'
@@ -57,13 +57,48 @@ export async function withLiveSnapshot<T>(
   const folder = await mkdtemp(join(tmpdir(), 'cairn-'))
   try {
     const path = join(folder, 'snapshot')
-    for (let attempt = 1; !(await snapshotInto(path, folder, options)); attempt++) {
-      if (attempt === attemptsMax) throw unanswered(options.directory)
-      await sleep(options.time, attemptMs)
-    }
+    await untilDone(options, async () => (await snapshotInto(path, folder, options)) || undefined)
     return await use(path)
   } finally {
     await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Asks the owner of a store's directory how the store is doing, or has `read` look at the files of one that nobody owns. The owner's answer is as it gave it. Throws as
+ * `withLiveSnapshot`.
+ */
+export async function askStatus<T>(
+  options: LiveSnapshotOptions,
+  read: (storage: Storage) => T,
+): Promise<{ readonly told: unknown } | { readonly found: T }> {
+  const scratch = await mkdtemp(join(tmpdir(), 'cairn-'))
+  try {
+    return await untilDone(options, async () => {
+      if (!(await isOwned(options.directory))) {
+        return readLmdbStorage({ ...options, scratch }, async (storage) => ({ found: read(storage) }))
+      }
+      const connection = await connectToOwner(options.directory)
+      const pieces: Uint8Array[] = []
+      const take = async (bytes: Uint8Array): Promise<void> => void pieces.push(bytes)
+      if (connection === undefined || !(await askOwner(connection, 'status', take, options))) return undefined
+      return { told: JSON.parse(Buffer.concat(pieces).toString()) as unknown }
+    })
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
+
+/** Tries until it comes out: the directory may be given up, or taken, meanwhile. */
+async function untilDone<T>(
+  { directory, time }: LiveSnapshotOptions,
+  attempt: () => Promise<T | undefined>,
+): Promise<T> {
+  for (let count = 1; ; count++) {
+    const done = await attempt()
+    if (done !== undefined) return done
+    if (count === attemptsMax) throw unanswered(directory)
+    await sleep(time, attemptMs)
   }
 }
 
@@ -74,7 +109,7 @@ async function snapshotInto(path: string, folder: string, options: LiveSnapshotO
     const take = (bytes: Uint8Array): Promise<void> => file.writeFile(bytes)
     if (await isOwned(options.directory)) {
       const connection = await connectToOwner(options.directory)
-      return connection !== undefined && (await askOwner(connection, take, options))
+      return connection !== undefined && (await askOwner(connection, 'snapshot', take, options))
     }
     const scratch = await mkdtemp(join(folder, 'index-'))
     const written = await readLmdbStorage({ ...options, scratch }, async (storage) => {
@@ -145,9 +180,16 @@ function endWhenSilent(connection: Socket, time: Time, tell: () => void): void {
 
 // --- The owner's side
 
+/** What an owner tells of. */
+export interface Told {
+  readonly storage: Storage
+  /** How the store is doing, as JSON. */
+  readonly status: () => Promise<unknown>
+}
+
 /** Answers those who ask, until the directory is given up. */
 export class OwnerAnswers {
-  #storage: Storage | undefined
+  #told: Told | undefined
   readonly #time: Time
   readonly #waiting: (() => void)[] = []
   #running = 0
@@ -157,26 +199,26 @@ export class OwnerAnswers {
   }
 
   /** From now on this is what is told; before, everybody is sent away. */
-  tell(storage: Storage): void {
-    this.#storage = storage
+  tell(told: Told): void {
+    this.#told = told
   }
 
   readonly answer = (connection: Socket): void => {
-    const storage = this.#storage
-    if (storage === undefined) connection.destroy()
+    const told = this.#told
+    if (told === undefined) connection.destroy()
     else {
       endWhenSilent(connection, this.#time, () => {})
-      void this.#converse(connection, storage).catch(() => connection.destroy())
+      void this.#converse(connection, told).catch(() => connection.destroy())
     }
   }
 
-  async #converse(connection: Socket, storage: Storage): Promise<void> {
+  async #converse(connection: Socket, told: Told): Promise<void> {
     const request = await readRequest(connection)
     if (request === undefined) return
     while (this.#running === answersMax) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
-      await reply(connection, request, storage)
+      await reply(connection, request, told)
     } finally {
       this.#running--
       this.#waiting.shift()?.()
@@ -184,7 +226,7 @@ export class OwnerAnswers {
   }
 }
 
-async function reply(connection: Socket, { cairn, ask }: Request, storage: Storage): Promise<void> {
+async function reply(connection: Socket, { cairn, ask }: Request, { storage, status }: Told): Promise<void> {
   const gone = new AbortController()
   connection.once('close', () => gone.abort())
   /** Waits where the other does not keep up. Rejects where it is gone. */
@@ -195,8 +237,10 @@ async function reply(connection: Socket, { cairn, ask }: Request, storage: Stora
   let end: object = { ok: true }
   try {
     if (cairn > protocolVersion) throw newerRequest()
-    if (ask !== 'snapshot') throw unknownRequest(ask)
-    await writeState(storage, (bytes) => sendPieces(bytes, send))
+    const take = (bytes: Uint8Array): Promise<void> => sendPieces(bytes, send)
+    if (ask === 'snapshot') await writeState(storage, take)
+    else if (ask === 'status') await take(Buffer.from(JSON.stringify(await status())))
+    else throw unknownRequest(ask)
   } catch (error) {
     if (!(error instanceof ContextStoreError)) throw error
     end = { code: error.code, message: error.message, hint: error.hint }
@@ -237,13 +281,14 @@ async function readRequest(connection: Socket): Promise<Request | undefined> {
 /** Takes the owner's answer. False where it went away in the middle. */
 async function askOwner(
   connection: Socket,
+  ask: 'snapshot' | 'status',
   take: (bytes: Uint8Array) => Promise<void>,
   { directory, time }: LiveSnapshotOptions,
 ): Promise<boolean> {
   let isSilent = false
   connection.on('error', () => connection.destroy())
   endWhenSilent(connection, time, () => (isSilent = true))
-  connection.write(`${JSON.stringify({ cairn: protocolVersion, ask: 'snapshot' })}\n`)
+  connection.write(`${JSON.stringify({ cairn: protocolVersion, ask })}\n`)
   const input = new Input(connection)
   try {
     for (;;) {
@@ -335,6 +380,6 @@ function unknownRequest(what: unknown): ContextStoreError {
   return new ContextStoreError(
     'OPTION_INVALID',
     `The owner cannot answer ${JSON.stringify(what)}.`,
-    'Ask for "snapshot".',
+    'Ask for "snapshot" or "status".',
   )
 }

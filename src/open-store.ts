@@ -14,6 +14,7 @@ import type { SkippedFile } from './snapshot/restore.ts'
 import { isStoreDirectory } from './storage/directory.ts'
 import { openLmdbStorage } from './storage/lmdb-storage.ts'
 import { MemoryStorage } from './storage/memory-storage.ts'
+import { statusOf } from './store-status.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import type { Storage } from './storage/storage.ts'
 import { forgetVoid, Store, writerOf, type Shared } from './store.ts'
@@ -41,7 +42,7 @@ async function openShared(complete: CompleteOptions, memory?: Storage): Promise<
     const shared = sharedOver(storage, complete, { quarantine, reopen })
     if (complete.network !== undefined) shared.replicator = await connect(shared, complete, complete.network)
     if (quarantine !== undefined) shared.life.tell('cairn.quarantined', { ...quarantine })
-    answers.tell(storage)
+    answers.tell({ storage, status: () => statusOf(shared) })
     return shared
   } catch (error) {
     await storage.close()

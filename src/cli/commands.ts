@@ -7,6 +7,7 @@ import { getCommand } from './commands/get.ts'
 import { infoCommand } from './commands/info.ts'
 import { keysCommand } from './commands/keys.ts'
 import { mergeCommand } from './commands/merge.ts'
+import { statusCommand } from './commands/status.ts'
 import { verifyCommand } from './commands/verify.ts'
 
 /** With the options that all of them take. */
@@ -19,4 +20,5 @@ export const commands: readonly CommandDescription[] = [
   exportCommand,
   infoCommand,
   diffCommand,
+  statusCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

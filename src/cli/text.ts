@@ -46,6 +46,16 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
 }
 
+/** Rows as columns: the first `left` of them, 1 by default, begin where the column does, the others end there. */
+export function formatTable(rows: readonly (readonly string[])[], left = 1): string[] {
+  const widths = (rows[0] ?? []).map((_, i) =>
+    rows.reduce((width, row) => Math.max(width, (row[i] ?? '').length), 0),
+  )
+  const align = (text: string, i: number): string =>
+    i < left ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0)
+  return rows.map((row) => row.map(align).join('  '))
+}
+
 /** Names and what they are, one a line, as two columns. */
 export function formatFacts(facts: readonly (readonly [name: string, fact: string])[]): string[] {
   const width = Math.max(...facts.map(([name]) => name.length))

@@ -21,6 +21,13 @@ export function equalClocks(a: Clocks, b: Clocks): boolean {
   return coversClocks(a, b) && coversClocks(b, a)
 }
 
+/** How many clocks of `a` lie above `b`. */
+export function clocksBeyond(a: Clocks, b: Clocks): number {
+  let count = 0
+  for (const [incarnation, clock] of a) count += Math.max(0, clock - (b.get(incarnation) ?? 0))
+  return count
+}
+
 /** The least clocks that cover both. */
 export function joinClocks(a: Clocks, b: Clocks): Clocks {
   const joined = new Map(a)

@@ -89,11 +89,16 @@ export class PeerLink implements LinkEvents {
   }
 
   get status() {
+    const { lag, frames } = this.#session
+    const nowMs = this.#options.time.monotonic()
     return {
       isBehind: this.#session.isBehind,
       bytesSent: this.#bytesSent,
       bytesReceived: this.#bytesReceived,
-      lastHeardMs: this.#options.time.monotonic() - this.#session.heardMs,
+      framesSent: frames.sent,
+      framesReceived: frames.received,
+      lastHeardMs: nowMs - this.#session.heardMs,
+      lag: lag && { theirs: lag.theirs, ours: lag.ours, ageMs: nowMs - lag.atMs },
       divergedShards: this.#divergedShards,
       refusedUpdates: this.#refusedUpdates,
     }
@@ -110,6 +115,11 @@ export class PeerLink implements LinkEvents {
 
   sync(round: number): void {
     this.#run((moment) => this.#session.sync(round, moment))
+  }
+
+  /** Asks the peer how far it is; `status` then has its lag. */
+  ask(): void {
+    this.#run((moment) => this.#session.ask(moment))
   }
 
   /** Asks to be told when so much of these shards is durable at the peer. */

@@ -35,6 +35,8 @@ export const secretBytesMin = 16
 export const handshakesMax = 256
 const tickMs = 100
 const closeMaxMs = 1_000
+/** Between two looks whether all have answered. */
+const askedMs = 10
 /** How long a sync waits for the rendezvous to name new peers, milliseconds. */
 const lookMaxMs = 2_000
 /** Time between two looks at the rendezvous, in the first minute and later, jittered by a quarter, milliseconds. */
@@ -84,8 +86,15 @@ export interface PeerStatus {
   readonly isBehind: boolean
   readonly bytesSent: number
   readonly bytesReceived: number
+  readonly framesSent: number
+  readonly framesReceived: number
   /** Milliseconds since its last frame; undefined without a link. */
   readonly lastHeardMs: number | undefined
+  /**
+   * How far it and this store were apart, in clocks (cells written, and deletions), and how long ago it told: `theirs` is what it had not, `ours` what this store had
+   * not. Undefined while it has not told.
+   */
+  readonly lag: { readonly theirs: number; readonly ours: number; readonly ageMs: number } | undefined
   /** Shards of equal clocks and unequal digests: alarms. */
   readonly divergedShards: number
   readonly refusedUpdates: number
@@ -108,6 +117,8 @@ export interface Replicator {
     readonly shards: readonly ShardClocks[]
     readonly timeoutMs: number
   }): Promise<readonly string[]>
+  /** Asks everyone with a link how far it is, so that `peers` tells lags of now; waits for the answers, or so long. Never rejects. */
+  askAround(options: { readonly timeoutMs: number }): Promise<void>
   /** Everyone known, with or without a link. */
   peers(): readonly PeerStatus[]
   /** Where this store can be reached, as it is told to peers. */
@@ -209,8 +220,28 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     return result
   }
 
+  async askAround({ timeoutMs }: { readonly timeoutMs: number }): Promise<void> {
+    const [startMs, asked] = [this.#nowMs(), [...this.#links].filter((link) => link.isOpen)]
+    this.#guarded(() => {
+      for (const link of asked) link.ask()
+    })
+    const isOpen = (link: PeerLink): boolean => {
+      const { lag } = link.status
+      return link.isOpen && (lag === undefined || this.#nowMs() - lag.ageMs < startMs)
+    }
+    while (asked.some(isOpen) && this.#nowMs() - startMs < timeoutMs) await sleep(this.#options.time, askedMs)
+  }
+
   peers(): readonly PeerStatus[] {
-    const none = { isBehind: false, bytesSent: 0, bytesReceived: 0, lastHeardMs: undefined }
+    const none = {
+      isBehind: false,
+      bytesSent: 0,
+      bytesReceived: 0,
+      framesSent: 0,
+      framesReceived: 0,
+      lastHeardMs: undefined,
+      lag: undefined,
+    }
     const statuses = new Map<string, PeerStatus>()
     for (const { key, environment, addresses, problem } of this.#plan.targets()) {
       const counts = { ...none, divergedShards: 0, refusedUpdates: 0 }

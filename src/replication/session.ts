@@ -23,7 +23,7 @@
  */
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
-import { noClocks } from '../model/clocks.ts'
+import { clocksBeyond, noClocks } from '../model/clocks.ts'
 import { type ShardName, addressOf } from '../model/shard.ts'
 import { Answers, type PeerClocks } from './answers.ts'
 import { Backlog } from './backlog.ts'
@@ -66,6 +66,16 @@ export type SessionEffect =
   | { readonly type: 'unsent'; readonly shard: ShardName; readonly cause: unknown }
   /** The link is over; no effect follows. `theirs` when the peer left. */
   | { readonly type: 'close'; readonly close: Close; readonly theirs: boolean }
+
+/** How far two stores are apart, in clocks: each is a cell that was written, or a deletion. */
+export interface Lag {
+  /** What we have and the peer has not. */
+  readonly theirs: number
+  /** What the peer has and we have not. */
+  readonly ours: number
+  /** When the peer told how far it is, by the monotonic clock, milliseconds. */
+  readonly atMs: number
+}
 
 /** When something happens. */
 export interface Moment {
@@ -143,6 +153,7 @@ export class Session {
     { readonly round: number | undefined; readonly all: boolean; whole: boolean }
   >()
   #isAnswerWhole = true
+  #lag: Lag | undefined
 
   /** Its first effects, the greeting, come with the first `tick`. */
   constructor(options: SessionOptions, nowMs: number) {
@@ -169,6 +180,17 @@ export class Session {
   /** True while pushes are dropped. */
   get isBehind(): boolean {
     return this.#backlog.size > 0
+  }
+
+  /** As of the peer's last `have` of all workers; `ask` brings a newer one. */
+  get lag(): Lag | undefined {
+    return this.#lag
+  }
+
+  /** Frames since the handshake. */
+  get frames(): { readonly sent: number; readonly received: number } {
+    const { sealer, unsealer } = this.#seal ?? {}
+    return { sent: sealer?.count ?? 0, received: unsealer?.count ?? 0 }
   }
 
   /** Time of the last frame. */
@@ -224,6 +246,13 @@ export class Session {
     })
   }
 
+  /** Asks the peer how far it is. */
+  ask(moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open') this.#say({ type: 'ask', workers: undefined })
+    })
+  }
+
   /** Asks to be told when so much of these shards is durable at the peer; `confirmed` answers, for all rounds up to this one. */
   confirm(round: number, shards: readonly ShardClocks[], moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
@@ -270,8 +299,8 @@ export class Session {
 
   /** One line, for logs and tests. */
   describe(): string {
-    const { sealer, unsealer } = this.#seal ?? {}
-    const frames = `${sealer?.count ?? 0} out, ${unsealer?.count ?? 0} in`
+    const { sent, received } = this.frames
+    const frames = `${sent} out, ${received} in`
     const waiting = `untold ${this.#untold.size}, answers ${this.#answers.size}, behind ${this.#backlog.size}, gaps ${this.#gaps.size}`
     return `${this.#options.role} ${this.#state}: frames ${frames}, ${waiting}`
   }
@@ -310,7 +339,7 @@ export class Session {
     if (this.#isRead && !messagesOfReaders.has(message.type)) return this.#close(closes.readOnly)
     switch (message.type) {
       case 'have':
-        return this.#hearHave(message)
+        return this.#hearHave(message, nowMs)
       case 'updates':
         this.#effects.push({ type: 'apply', updates: message.updates })
         return
@@ -339,8 +368,11 @@ export class Session {
     }
   }
 
-  #hearHave(have: Have): void {
-    if (have.workers === undefined) this.#isPeerKnown = true
+  #hearHave(have: Have, nowMs: number): void {
+    if (have.workers === undefined) {
+      this.#isPeerKnown = true
+      this.#lag = this.#lagBehind(have, nowMs)
+    }
     this.#backlog.heard(have)
     if (this.#isReader) return this.#say({ type: 'told', token: have.token, whole: false })
     const diverged = this.#answers.note(have, this.#options.replica.shards())
@@ -353,6 +385,16 @@ export class Session {
 
   get #isReader(): boolean {
     return this.#options.reader !== undefined
+  }
+
+  #lagBehind({ shards }: Have, atMs: number): Lag {
+    const { replica } = this.#options
+    const told = new Map(shards.map(({ shard, clocks }) => [shard, clocks]))
+    let [theirs, ours] = [0, 0]
+    for (const { shard, clocks } of replica.shards())
+      theirs += clocksBeyond(clocks, told.get(shard) ?? noClocks)
+    for (const { shard, clocks } of shards) ours += clocksBeyond(clocks, replica.clocks(shard))
+    return { theirs, ours, atMs }
   }
 
   /** The peer takes from it what is greater there, as we do from what it says to our `have`. */

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commonOptions, type CommandDescription } from '../../src/cli/command.ts'
 import { commands } from '../../src/cli/commands.ts'
 import { exitCodeByFailure, exitCodeMeanings } from '../../src/cli/failures.ts'
-import { mergeSnapshots } from '../../src/index.ts'
+import { mergeSnapshots, openStore } from '../../src/index.ts'
 import { Cairn, jsonLines } from './cairn.ts'
 import { checkpoint, damage, Folder } from './snapshots.ts'
 
@@ -24,6 +24,8 @@ beforeAll(async () => {
   await mergeSnapshots(folder.at('merged'), [one, two])
   writeFileSync(folder.at('one'), readFileSync(one))
   damage(two, folder.at('damaged'), 20)
+  await using store = await openStore({ dir: folder.at('store'), worker: 'rank-3' })
+  store.set(['shared'], 3)
 })
 
 afterAll(() => {
@@ -109,6 +111,7 @@ describe('fields', () => {
     ['export', ['merged', 'out.csv']],
     ['info', ['merged']],
     ['diff', ['one', 'merged']],
+    ['status', ['store']],
   ])('of %s are documented', async (name, operands) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, unknown>[]
@@ -120,6 +123,7 @@ describe('fields', () => {
     ['merge', ['parts', 'one', 'damaged'], 'skipped'],
     ['get', ['merged', 'shared'], 'conflicts'],
     ['info', ['merged'], 'shards'],
+    ['status', ['store'], 'shards'],
   ])('of %s within lists are documented', async (name, operands, field) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, Record<string, unknown>[]>[]

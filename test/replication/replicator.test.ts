@@ -705,3 +705,32 @@ describe('replicate', () => {
     expect(await first.replicate({ copies: 1, shards: [], timeoutMs: 60_000 })).toEqual([])
   })
 })
+
+describe('askAround', () => {
+  test('has everyone with a link tell how far it is', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    b.isRefusing = true
+    const first = await start(a, { peers: ['2b:1', 'gone:1'] })
+    await start(b)
+    await pass(1_000)
+    a.isRefusing = true
+    for (const content of ['x', 'y']) a.write(content, 'context/a/all')
+    b.write('z', 'context/b/all')
+    await pass(100)
+    await whileTimePasses(first.askAround({ timeoutMs: 1_000 }))
+    const lags = first.peers().map(({ lag }) => lag)
+    expect(lags).toEqual([{ theirs: 2, ours: 1, ageMs: expect.any(Number) }, undefined])
+    expect(lags[0]?.ageMs).toBeLessThan(500)
+  })
+
+  test('waits no longer than it may', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    const first = await start(a, { peers: ['2b:1'] })
+    await start(b)
+    await pass(1_000)
+    network.isHeldUp = true
+    const before = time.monotonic()
+    await whileTimePasses(first.askAround({ timeoutMs: 1_000 }))
+    expect(time.monotonic() - before).toBeLessThan(1_500)
+  })
+})

@@ -2,7 +2,7 @@
 import type { SnapshotDescription } from '../../index.ts'
 import type { Call, CommandDescription } from '../command.ts'
 import { loadLibrary } from '../library.ts'
-import { formatBytes, formatCount, formatFacts, printable } from '../text.ts'
+import { formatBytes, formatCount, formatFacts, formatTable, printable } from '../text.ts'
 
 export const infoCommand: CommandDescription = {
   name: 'info',
@@ -61,11 +61,5 @@ function tableOf(shards: SnapshotDescription['shards']): string[] {
     formatCount(storedBytes),
     formatCount(incarnations),
   ])
-  const all = [['shard', 'cells', 'bytes', 'incarnations'], ...rows]
-  const widths = [0, 1, 2, 3].map((i) =>
-    all.reduce((width, row) => Math.max(width, (row[i] ?? '').length), 0),
-  )
-  const align = (text: string, i: number): string =>
-    i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0)
-  return all.map((row) => row.map(align).join('  '))
+  return formatTable([['shard', 'cells', 'bytes', 'incarnations'], ...rows])
 }

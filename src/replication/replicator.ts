@@ -199,7 +199,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     shards,
     timeoutMs,
   }: Parameters<Replicator['replicate']>[0]): Promise<readonly string[]> {
-    if (this.#closed !== undefined) return []
+    if (this.#closed !== undefined || this.#options.reader !== undefined) return []
     const round = new CopyRound(this.#nextRound++, copies, shards)
     this.#copyRounds.set(round.id, round)
     const timer = this.#options.time.after(timeoutMs, () => round.end())
@@ -221,7 +221,9 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   }
 
   async askAround({ timeoutMs }: { readonly timeoutMs: number }): Promise<void> {
-    const [startMs, asked] = [this.#nowMs(), [...this.#links].filter((link) => link.isOpen)]
+    const startMs = this.#nowMs()
+    const mayAsk = this.#options.reader === undefined
+    const asked = [...this.#links].filter((link) => mayAsk && link.isOpen && link.reader === undefined)
     this.#guarded(() => {
       for (const link of asked) link.ask()
     })

@@ -246,10 +246,11 @@ export class Session {
     })
   }
 
-  /** Asks the peer how far it is. */
+  /** Asks the peer how far it is; no reader asks, or is asked. */
   ask(moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
-      if (this.#state === 'open') this.#say({ type: 'ask', workers: undefined })
+      if (this.#state === 'open' && !this.#isReader && !this.#isRead)
+        this.#say({ type: 'ask', workers: undefined })
     })
   }
 

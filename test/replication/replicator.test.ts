@@ -706,6 +706,20 @@ describe('replicate', () => {
   })
 })
 
+test('a reader is not asked for copies or how far it is, and asks nobody', async () => {
+  const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+  a.write('one', 'context/a/all')
+  const first = await start(a)
+  const identity = { secret: readerKeyOf(secret, 'viewer'), reader: 'viewer' }
+  const reader = await startDialling(b, { ...identity, peers: ['1a:1'] })
+  await pass(1_000)
+  const shards = [...a.shards()]
+  expect(await whileTimePasses(first.replicate({ copies: 1, shards, timeoutMs: 500 }))).toEqual([])
+  expect(await reader.replicate({ copies: 1, shards, timeoutMs: 500 })).toEqual([])
+  for (const replicator of [first, reader]) await whileTimePasses(replicator.askAround({ timeoutMs: 500 }))
+  expect([connected(first), connected(reader)]).toEqual([['2b'], ['1a']])
+})
+
 describe('askAround', () => {
   test('has everyone with a link tell how far it is', async () => {
     const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]

@@ -1,7 +1,8 @@
 /**
  * Runs every check in order, goes on after a failing one, and ends with one line: `N passed, N failed`.
  *
- * Tests of a vitest stage count one by one; each other stage counts as one. `--only stage[,stage]` runs some of them.
+ * Tests of a vitest stage count one by one; each other stage counts as one. `--only stage[,stage]` runs some of them. The stage `systems` runs where everything is tested (`CI=true`), or when it
+ * is asked for.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -29,6 +30,7 @@ const stages = [
   // The same histories for everybody; others by `PROPERTY_SEED=s PROPERTY_RUNS=n npm run property`.
   vitest('property', 'property tests, PROPERTY_SEED=1', 'property-tests', '1'),
   { name: 'demo', title: 'examples/flights/demo.js --json', run: runDemo },
+  { name: 'systems', title: 'real systems around real stores', run: runSystems },
 ]
 
 const total = { passed: 0, failed: 0 }
@@ -51,7 +53,7 @@ process.exitCode = total.failed === 0 ? 0 : 1
 /** @returns {Stage[]} */
 function chosenStages() {
   const only = parseArgs({ options: { only: { type: 'string' } } }).values.only?.split(',')
-  if (!only) return stages
+  if (!only) return stages.filter(({ name }) => name !== 'systems' || process.env['CI'] === 'true')
   const unknown = only.filter((name) => !stages.some((stage) => stage.name === name))
   if (unknown.length > 0) {
     const known = [...new Set(stages.map((stage) => stage.name))].join(', ')
@@ -78,6 +80,12 @@ function vitest(name, title, folder, seed) {
       return countTests(report, code)
     },
   }
+}
+
+async function runSystems() {
+  // What cannot be installed is missed by the tests that need it.
+  if (process.env['CI'] === 'true') await run(join(root, 'scripts/install-systems.js'), [])
+  return vitest('systems', '', 'systems-tests').run()
 }
 
 async function runDemo() {

@@ -41,6 +41,11 @@ export interface StoreOptions {
   readonly join?: string
   /** Addresses of peers, e.g. `ws://10.0.0.7:4000`. Needs a secret. */
   readonly peers?: readonly string[]
+  /**
+   * One port for the whole job, where every node runs one store: it listens there, and its peers are the nodes that the environment names (CAIRN_NODES, SLURM_STEP_NODELIST, SLURM_JOB_NODELIST), so
+   * no directory is needed. The names must lead to the interface it listens at. Every store dials every node: for hundreds of nodes `join` is cheaper. Needs a secret.
+   */
+  readonly port?: number
   /** Where to listen: a port (0: the system chooses) of a host or, without one, of `interface`; or a Unix socket. @default a free port, if `join` or `peers` is given */
   readonly listen?: { readonly host?: string; readonly port: number } | { readonly path: string }
   /**
@@ -186,18 +191,23 @@ function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['check
 }
 
 function networkOptions(options: StoreOptions): NetworkOptions | undefined {
-  const { join, peers, listen, advertise, yjs } = options
-  if (join === undefined && peers === undefined && listen === undefined) {
+  const { join, peers = [], port, listen, advertise, yjs } = options
+  if (join === undefined && options.peers === undefined && port === undefined && listen === undefined) {
     if (yjs === undefined) return undefined
     throw invalid('yjs lets clients in, but the store listens nowhere', 'Give `listen`, and a secret.')
   }
+  if (port !== undefined && listen !== undefined)
+    throw invalid(
+      'port and listen exclude each other',
+      'Give one of them; `interface` chooses where to listen.',
+    )
   const secret = readSecret(options)
   const reader = readReaderToken(secret)
   if (reader !== undefined && (listen !== undefined || yjs !== undefined || advertise !== undefined))
     throw invalid('a reader lets nobody in', 'Leave out `listen`, `advertise` and `yjs`, or give the secret.')
   return {
     join: checkText('join', join),
-    peers: peers ?? [],
+    peers: port === undefined ? peers : [...new Set([...peers, ...nodesAt(port)])],
     listen: reader === undefined ? listenAt(options) : undefined,
     advertise,
     secret: reader?.key ?? secret,
@@ -286,7 +296,20 @@ function secretWrong(what: string, hint: string): ContextStoreError {
   return new ContextStoreError('SECRET_WRONG', `The secret file ${what}.`, hint)
 }
 
-function listenAt({ listen = { port: 0 }, interface: given }: StoreOptions): ListenAt {
+/** Addresses of the job's nodes, this one among them: who dials himself notices. */
+function nodesAt(port: number): string[] {
+  checkInteger('port', port, 1)
+  if (port > 65_535) throw invalid(`port is ${port}`, 'Give a port from 1 to 65535.')
+  const nodes = detect('nodes', process.env)?.value
+  if (nodes === undefined)
+    throw invalid(
+      'port stands for the nodes of the job, and the environment names none',
+      'Set CAIRN_NODES, such as node[001-016], or give `join` or `peers`.',
+    )
+  return nodes.map((node) => `${node}:${port}`)
+}
+
+function listenAt({ port: ofJob = 0, listen = { port: ofJob }, interface: given }: StoreOptions): ListenAt {
   checkText('interface', given)
   const isPlace = 'path' in listen || listen.host !== undefined
   if (isPlace && given !== undefined)

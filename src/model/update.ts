@@ -7,7 +7,7 @@
  * delete set, never `GC` (stock Yjs turns an item whose origin is a GC struct into GC, too).
  *
  * Reading accepts more: whatever stock Yjs emits for such an array (foreign origins, right origins, GC, Skip, merged
- * updates, any order). Everything else is refused with `UPDATE_REFUSED`.
+ * updates, any order), and bytes as Yrs and pycrdt write them, as values of any kind. Everything else is refused with `UPDATE_REFUSED`.
  */
 import { ByteReader, ByteWriter, integerBytesMax, putInteger } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -46,7 +46,9 @@ export interface DecodedUpdate {
 
 const rootName = 'cells'
 
-const structReference = { gc: 0, deleted: 1, binary: 3, skip: 10 } as const
+const structReference = { gc: 0, deleted: 1, binary: 3, any: 8, skip: 10 } as const
+/** Among values of any kind, what bytes begin with. */
+const anyBytes = 116
 const hasOrigin = 0x80
 const hasRightOrigin = 0x40
 const hasParentKey = 0x20
@@ -264,6 +266,8 @@ function readSections(
     const end = clock + struct.length
     if (struct.length < 1 || end > Number.MAX_SAFE_INTEGER) throw refused('a struct has an impossible length')
     if (struct.kind === 'cell') cells.push({ clock, content: struct.content })
+    else if (struct.kind === 'cells')
+      for (const [i, content] of struct.contents.entries()) cells.push({ clock: clock + i, content })
     else if (struct.kind === 'dead') dead.push({ incarnation, from: clock, to: end })
     else {
       if (clock > from) sections.push({ incarnation, from, to: clock, cells })
@@ -279,18 +283,31 @@ function readSections(
 type Struct =
   | { readonly kind: 'dead' | 'skip'; readonly length: number }
   | { readonly kind: 'cell'; readonly length: 1; readonly content: Uint8Array }
+  | { readonly kind: 'cells'; readonly length: number; readonly contents: readonly Uint8Array[] }
 
 function readStruct(reader: ByteReader): Struct {
   const info = reader.byte()
   const reference = info & 0x1f
   if (info === structReference.gc) return { kind: 'dead', length: reader.integer() }
   if (info === structReference.skip) return { kind: 'skip', length: reader.integer() }
-  if (reference !== structReference.deleted && reference !== structReference.binary) {
+  const { deleted, binary, any } = structReference
+  if (reference !== deleted && reference !== binary && reference !== any) {
     throw refused(`it holds content of type ${reference}, the profile knows binary elements only`)
   }
   readParent(reader, info)
-  if (reference === structReference.deleted) return { kind: 'dead', length: reader.integer() }
+  if (reference === any) return readAny(reader)
+  if (reference === deleted) return { kind: 'dead', length: reader.integer() }
   return { kind: 'cell', length: 1, content: reader.sizedBytes() }
+}
+
+function readAny(reader: ByteReader): Struct {
+  const contents: Uint8Array[] = []
+  for (let count = reader.integer(); count > 0; count--) {
+    if (reader.byte() !== anyBytes)
+      throw refused('it holds values that are no bytes, the profile knows binary elements only')
+    contents.push(reader.sizedBytes())
+  }
+  return { kind: 'cells', length: contents.length, contents }
 }
 
 function readParent(reader: ByteReader, info: number): void {

@@ -88,7 +88,9 @@ export class SyncRound {
       const link = peer.environment === undefined ? undefined : this.#view.linkTo(peer.environment)
       peer.link = link
       peer.wasLinked ||= link !== undefined
-      if (peer.environment === this.#view.environment) this.#waiting.delete(peer)
+      // An address that is no target any more has turned out to be this store's own.
+      const isSelf = peer.environment === undefined && target === undefined
+      if (isSelf || peer.environment === this.#view.environment) this.#waiting.delete(peer)
       else if (link !== undefined) this.#ask(link)
       else if (target !== undefined && target.failures >= dialsMax)
         this.#miss(peer, this.#reasonOf(peer, 'unreachable'))

@@ -8,11 +8,11 @@ import { exportSnapshot, openStore, type ExportFormat, type Key, type Value } fr
 import { parquetPieces } from '../../src/export/parquet.ts'
 import { tableOf, type ExportEntry } from '../../src/export/rows.ts'
 import { codeOf, temporaryDirectory } from '../snapshot/fixtures.ts'
-import { pythonEnvironment } from '../support/python-environment.ts'
+import { pythonEnvironment, readers } from '../support/python-environment.ts'
 
 const directory = temporaryDirectory()
 const checkpoints = join(directory, 'checkpoints')
-const environment = pythonEnvironment()
+const environment = pythonEnvironment(readers)
 const absent = environment.absent ?? ''
 
 /** Integers at the second place, mixed kinds at the third; values of every kind. */

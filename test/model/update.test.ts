@@ -118,6 +118,28 @@ describe('of stock Yjs is read', () => {
   })
 })
 
+describe('of Yrs and pycrdt is read', () => {
+  const values = (...each: string[]) => bytes(`01 01 05 00 08 ${root} ${each.join(' ')} 00`)
+
+  test('bytes among values of any kind, as stock Yjs reads them', () => {
+    const update = Buffer.from(values('02', '74 02 c0 00', '74 02 c0 01'), 'hex')
+    const doc = new Y.Doc()
+    Y.applyUpdate(doc, update)
+    expect(doc.getArray('cells').toArray()).toEqual([Uint8Array.of(0xc0, 0), Uint8Array.of(0xc0, 1)])
+    const { sections, dead } = decodeUpdate(update)
+    expect(written(sections, dead)).toBe(bytes(`01 02 05 00 03 ${root} 02 c0 00 83 05 00 02 c0 01 00`))
+  })
+
+  test.each([
+    ['a number', values('02', '74 02 c0 00', '7d 01')],
+    ['no values', values('00')],
+    ['fewer values than it says', values('03', '74 02 c0 00')],
+    ['more values than there can be', values('ff ff ff ff 0f', '74 02 c0 00')],
+  ])('but not %s', (_, update) => {
+    expect(() => decodeUpdate(Buffer.from(update, 'hex'))).toThrow(ContextStoreError)
+  })
+})
+
 describe('refused is', () => {
   test.each([
     ['nothing at all', ''],

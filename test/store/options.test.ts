@@ -157,3 +157,42 @@ test('a secret is taken as it was given, and a copy', () => {
   bytes.fill(0)
   expect([...(network?.secret ?? [])]).toEqual(Array.from({ length: 16 }, () => 7))
 })
+
+describe('with one port for the job', () => {
+  test('peers are the nodes that the environment names, and those that are given', () => {
+    vi.stubEnv('CAIRN_NODES', undefined)
+    vi.stubEnv('SLURM_JOB_NODELIST', 'node[01-02],login')
+    const { network } = completeOptions({ port: 4_700, peers: ['far:1', 'node01:4700'], secret })
+    expect(network?.peers).toEqual(['far:1', 'node01:4700', 'node02:4700', 'login:4700'])
+    expect(network?.listen).toMatchObject({ port: 4_700 })
+  })
+
+  test('a store finds another without being told more, and does not take itself for one', async () => {
+    const there = await openStore({
+      worker: 'there',
+      listen: { host: '127.0.0.2', port: 0 },
+      secret,
+      job: 'job',
+    })
+    there.set(['of'], 'there')
+    vi.stubEnv('CAIRN_NODES', '127.0.0.[1-2]')
+    const port = Number(new URL(there.stats().addresses[0] ?? '').port)
+    const here = await openStore({ worker: 'here', port, interface: '127.0.0.1', secret, job: 'job' })
+    expect(await here.sync({ timeoutMs: 20_000 })).toMatchObject({ reached: [there.environment], missed: [] })
+    expect(here.get(['of'])).toBe('there')
+    for (const store of [here, there]) await store.close()
+  })
+
+  test.each<[string, StoreOptions, string | undefined]>([
+    ['no list of nodes', { port: 4_700 }, undefined],
+    ['port 0', { port: 0 }, 'a'],
+    ['a port that is none', { port: 65_536 }, 'a'],
+    ['a place to listen as well', { port: 4_700, listen: { port: 1 } }, 'a'],
+  ])('it is refused with %s', (_, options, nodes) => {
+    for (const name of ['SLURM_STEP_NODELIST', 'SLURM_JOB_NODELIST']) vi.stubEnv(name, undefined)
+    vi.stubEnv('CAIRN_NODES', nodes)
+    expect(() => completeOptions({ ...options, secret })).toThrow(
+      expect.objectContaining({ code: 'OPTION_INVALID' }),
+    )
+  })
+})

@@ -1,9 +1,12 @@
-/** Python with readers that we did not write: a virtual environment, made once, of packages pinned here. */
+/** Python with readers and clients that we did not write: a virtual environment for each list of pinned packages, made once. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 
-const packages = ['duckdb==2.0.1', 'pandas==3.1.1', 'pyarrow==26.0.1']
+/** Readers of exports. */
+export const readers = ['duckdb==2.0.1', 'pandas==3.1.1', 'pyarrow==26.0.1'] as const
+/** A stock client in Python, and its WebSockets. */
+export const stockClient = ['pycrdt==0.14.13', 'websockets==17.4'] as const
 const cache = join(import.meta.dirname, '../../node_modules/.cache')
 
 export type PythonEnvironment =
@@ -12,7 +15,7 @@ export type PythonEnvironment =
   | { readonly absent: string }
 
 /** Finds or makes the environment. Absent only where Python or its package index cannot be reached; a failure of anything else is thrown. */
-export function pythonEnvironment(): PythonEnvironment {
+export function pythonEnvironment(packages: readonly string[]): PythonEnvironment {
   const folder = join(cache, `python-${packages.join('-').replaceAll('==', '-')}`)
   const python = join(folder, 'bin/python')
   const done = join(folder, 'is-complete')

@@ -16,10 +16,9 @@
  * Damage is contained: a file that cannot be opened is passed over, and of one that can, each section that
  * cannot be read. What is passed over does not depend on the order of the inputs.
  */
-import { equalBytes, toHex } from '../base/bytes.ts'
+import { toHex } from '../base/bytes.ts'
 import { systemRandom, type Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
-import { equalClocks } from '../model/clocks.ts'
 import { encodeState, ShardDocument } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { commitFile, refuseExisting } from './commit-file.ts'
@@ -29,6 +28,7 @@ import {
   codec,
   compareNames,
   digestOfSections,
+  isSameState,
   type Section,
   type SnapshotManifest,
 } from './format.ts'
@@ -232,17 +232,15 @@ class Merge {
 function groupEqual(occurrences: readonly Occurrence[]): Occurrence[][] {
   const groups: Occurrence[][] = []
   for (const occurrence of occurrences) {
-    const equal = groups.find(([first]) => first !== undefined && isEqual(first.section, occurrence.section))
+    const equal = groups.find(
+      ([first]) => first !== undefined && isSameState(first.section, occurrence.section),
+    )
     if (equal === undefined) groups.push([occurrence])
     else equal.push(occurrence)
   }
   const hashOf = ([first]: Occurrence[]): string =>
     first === undefined ? '' : toHex(first.section.rawSha256)
   return groups.sort((a, b) => (hashOf(a) < hashOf(b) ? -1 : 1))
-}
-
-function isEqual(a: Section, b: Section): boolean {
-  return a.digest === b.digest && equalBytes(a.rawSha256, b.rawSha256) && equalClocks(a.clocks, b.clocks)
 }
 
 function invalid(sentence: string, hint: string): ContextStoreError {

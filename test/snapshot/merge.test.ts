@@ -7,7 +7,7 @@ import { contextShard } from '../../src/model/shard.ts'
 import { writeCheckpoint } from '../../src/snapshot/checkpoint.ts'
 import { headerBytes, sha256 } from '../../src/snapshot/format.ts'
 import { mergeSnapshots } from '../../src/snapshot/merge.ts'
-import { readSnapshot } from '../../src/snapshot/reader.ts'
+import { readSnapshot } from './reader.ts'
 import { openSnapshotFile } from '../../src/snapshot/snapshot-file.ts'
 import { faultyFileSystem } from './faulty-file-system.ts'
 import {

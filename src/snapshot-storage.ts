@@ -147,7 +147,7 @@ class SnapshotStorage implements Storage {
           this.#runs.add(indexKeyOf(content, place), place)
         },
       },
-      (piece) => inflated?.append(piece),
+      inflated === undefined ? undefined : copied(file.pieces(section), inflated),
     )
     const { shard, clocks, digest, cells } = section
     const summary = this.#shard(shard, stored).summary
@@ -303,6 +303,14 @@ function* liveIn(stored: StoredSection, incarnation: number, from: number, to: n
     position += count
     yield* found
     found = []
+  }
+}
+
+/** The same pieces, as they are appended to a file. */
+async function* copied(pieces: AsyncIterable<Uint8Array>, into: ScratchFile): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    into.append(piece)
+    yield piece
   }
 }
 

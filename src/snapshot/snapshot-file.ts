@@ -16,7 +16,7 @@ import { equalBytes } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { checkCell, indexKeyOf } from '../model/cell.ts'
 import { equalClocks } from '../model/clocks.ts'
-import { type ShardDocument, StateSums, type Plan } from '../model/shard-document.ts'
+import { StateSums } from '../model/shard-document.ts'
 import { StateDecoder, type StateVisitor } from '../model/state-decoder.ts'
 import type { Update } from '../model/update.ts'
 import {
@@ -130,14 +130,6 @@ export class SnapshotFile implements AsyncDisposable {
     throw this.#damagedSection(section, 'what it inflates to has another length or hash')
   }
 
-  /**
-   * Applies the state of one shard to a document of that shard. Throws `SNAPSHOT_DAMAGED`; then the document
-   * is unchanged.
-   */
-  async readInto(section: Section, document: ShardDocument): Promise<void> {
-    this.#apply(section, await this.read(section), document)
-  }
-
   /** The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`. */
   async readStored(section: Section): Promise<Uint8Array> {
     const stored = await this.#use((file) => readRange(file, section.offset, section.storedBytes))
@@ -202,16 +194,21 @@ export class SnapshotFile implements AsyncDisposable {
    * cells are those of the manifest. What was told counts only when the promise resolves. Memory: two pieces.
    *
    * Throws `SNAPSHOT_DAMAGED`, and what `visitor` throws.
+   *
+   * @param pieces of the section, where it was read already; default reads it
    */
-  async visit(section: Section, visitor: StateVisitor, take?: (piece: Uint8Array) => void): Promise<void> {
+  async visit(
+    section: Section,
+    visitor: StateVisitor,
+    pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array> = this.pieces(section),
+  ): Promise<void> {
     const decoder = new StateDecoder(visitor)
     let refusal: unknown
-    for await (const piece of this.pieces(section)) {
+    for await (const piece of pieces) {
       // Damage, too, makes bytes that are no state; then their hash is what is to be told.
       if (refusal !== undefined) continue
       try {
         decoder.push(piece)
-        take?.(piece)
       } catch (error) {
         refusal = error
       }
@@ -284,16 +281,6 @@ export class SnapshotFile implements AsyncDisposable {
     })
     if (sums.digest(section.clocks) !== section.digest)
       throw this.#damagedSection(section, 'its digest is not that of the manifest')
-  }
-
-  #apply(section: Section, update: Update, document: ShardDocument): void {
-    let plan: Plan
-    try {
-      plan = document.apply(update)
-    } catch (cause) {
-      throw this.#damagedSection(section, 'it is no state of a shard', cause)
-    }
-    if (plan.kind === 'gap') throw this.#damagedSection(section, 'it is only a part of a state')
   }
 
   async #inflate(section: Section, stored: Uint8Array): Promise<Uint8Array> {

@@ -36,7 +36,7 @@ export async function readSnapshot(
     for (const section of file.sections) {
       if (options.shards !== undefined && !options.shards(section.shard)) continue
       const document = documents.get(section.shard) ?? new ShardDocument(section.shard)
-      await file.readInto(section, document)
+      document.apply(await file.read(section))
       documents.set(section.shard, document)
     }
   }

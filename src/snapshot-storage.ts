@@ -220,6 +220,11 @@ class SnapshotStorage implements Storage {
     for (const { indexKey, cells } of lists) this.#written.set(indexKey, cells)
   }
 
+  /** No peer is ever compared with it, so nothing is ever to be repaired. */
+  async replace(): Promise<boolean> {
+    return false
+  }
+
   async flush(): Promise<void> {}
 
   flushSync(): void {}

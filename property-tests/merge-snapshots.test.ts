@@ -13,7 +13,7 @@ import type { Key } from '../src/model/key.ts'
 import { equalClocks, joinClocks, noClocks } from '../src/model/clocks.ts'
 import { contextShard, progressShard, type ShardName } from '../src/model/shard.ts'
 import { mergeSnapshots } from '../src/snapshot/merge.ts'
-import { readSnapshot } from '../src/snapshot/reader.ts'
+import { readSnapshot } from '../test/snapshot/reader.ts'
 import { openSnapshotFile } from '../src/snapshot/snapshot-file.ts'
 import {
   hastyFileSystem as fileSystem,

@@ -41,8 +41,8 @@ export interface ExportResult {
 const pieceLength = 64 * 1024
 
 /**
- * Exports what `path` names, as `openSnapshot` opens it, into the file `out`, which appears whole or not at all. Cost: memory for what is
- * opened and one row group; two passes over the entries.
+ * Exports what `path` names, as `openSnapshot` opens it, into the file `out`, which appears whole or not at all. Cost: two passes over the
+ * entries; memory for one row group, and for a journal its events.
  *
  * Throws what `openSnapshot` throws; `OPTION_INVALID` for an unknown format, `OUTPUT_EXISTS`, `NOT_DURABLE`.
  */

@@ -76,14 +76,18 @@ const chunkBytes = 1024 * 1024
 
 /** Reads `length` bytes at `position`; fewer come back where the file ends early. */
 export async function readRange(file: OpenFile, position: number, length: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafe(length)
+  return readInto(file, Buffer.allocUnsafe(length), position)
+}
+
+/** Fills `into` from `position`, and returns the part of it that was filled: less than all where the file ends early. */
+export async function readInto(file: OpenFile, into: Uint8Array, position: number): Promise<Uint8Array> {
   let done = 0
-  while (done < length) {
-    const { bytesRead } = await file.read(bytes, done, length - done, position + done)
+  while (done < into.length) {
+    const { bytesRead } = await file.read(into, done, into.length - done, position + done)
     if (bytesRead === 0) break
     done += bytesRead
   }
-  return bytes.subarray(0, done)
+  return into.subarray(0, done)
 }
 
 /** Writes all bytes at `position`. */

@@ -261,6 +261,17 @@ const hashSeeds = [0x63616972n, 0x6e736872n] as const
 /** Cells that wait to be hashed, at most: they are held in memory meanwhile. */
 const unhashedMax = 4_096
 
+/** What a snapshot says of a shard. */
+export interface WholeState {
+  readonly clocks: Clocks
+  readonly digest: string
+  /** Live cells, and bytes of their contents. */
+  readonly cells: number
+  readonly bytes: number
+  /** Cost: reads every cell. */
+  readonly sums: () => StateSums
+}
+
 interface RunningSums {
   cells: number
   bytes: number
@@ -278,6 +289,7 @@ export class ShardSummary {
   #unhashed: Change[] = []
   #unhashedCells = 0
   #digest: string | undefined
+  #whole: WholeState | undefined
 
   get clocks(): Clocks {
     return this.#clocks
@@ -285,6 +297,7 @@ export class ShardSummary {
 
   /** Live cells of the shard. */
   get cells(): number {
+    if (this.#whole !== undefined) return this.#whole.cells
     let cells = 0
     for (const sums of this.#sums.values()) cells += sums.cells
     return cells
@@ -292,12 +305,14 @@ export class ShardSummary {
 
   /** Bytes of the live cells. */
   get bytes(): number {
+    if (this.#whole !== undefined) return this.#whole.bytes
     let bytes = 0
     for (const sums of this.#sums.values()) bytes += sums.bytes
     return bytes
   }
 
   sums(incarnation: number): IncarnationSums {
+    this.#divide()
     this.hash()
     return { ...(this.#sums.get(incarnation) ?? noSums) }
   }
@@ -309,9 +324,24 @@ export class ShardSummary {
     this.#digest = undefined
   }
 
+  /** Sets what is known of a shard as a whole. Its sums are asked for when they are needed: before the first change. */
+  loadWhole(state: WholeState): void {
+    for (const [incarnation, clock] of state.clocks) this.#clocks.set(incarnation, clock)
+    this.#digest = state.digest
+    this.#whole = state
+  }
+
+  #divide(): void {
+    const sums = this.#whole?.sums()
+    if (sums === undefined) return
+    this.#whole = undefined
+    for (const incarnation of this.#clocks.keys()) this.#sums.set(incarnation, { ...sums.of(incarnation) })
+  }
+
   /** Follows a change. At most some thousand cells wait to be hashed afterwards: they are held until then. */
   apply(change: Change): void {
     const { advanced, born, died } = change
+    this.#divide()
     for (const { incarnation, from, to } of advanced) {
       assert((this.#clocks.get(incarnation) ?? 0) === from, 'a change begins at the known clock')
       this.#clocks.set(incarnation, to)
@@ -358,7 +388,7 @@ export class ShardSummary {
   #hashAll(cells: readonly LiveCell[], sign: bigint): void {
     for (const cell of cells) {
       const sums = this.#runningSums(cell.incarnation)
-      const [first, second] = hashCell(cell)
+      const [first, second] = hashCell(cell.incarnation, cell.clock, cell.content)
       sums.first = BigInt.asUintN(64, sums.first + sign * first)
       sums.second = BigInt.asUintN(64, sums.second + sign * second)
     }
@@ -371,16 +401,47 @@ export class ShardSummary {
   }
 
   #makeDigest(): string {
-    const incarnations = [...this.#clocks.keys()].sort((a, b) => a - b)
-    const bytes = new DataView(new ArrayBuffer(incarnations.length * 32))
-    incarnations.forEach((incarnation, i) => {
-      const { first, second } = this.sums(incarnation)
-      bytes.setBigUint64(i * 32, BigInt(incarnation))
-      bytes.setBigUint64(i * 32 + 8, BigInt(this.#clocks.get(incarnation) as number))
-      bytes.setBigUint64(i * 32 + 16, first)
-      bytes.setBigUint64(i * 32 + 24, second)
-    })
-    return digestOfBytes(new Uint8Array(bytes.buffer))
+    return digestOfSums(this.#clocks, (incarnation) => this.sums(incarnation))
+  }
+}
+
+function digestOfSums(
+  clocks: Clocks,
+  sumsOf: (incarnation: number) => Pick<IncarnationSums, 'first' | 'second'>,
+): string {
+  const incarnations = [...clocks.keys()].sort((a, b) => a - b)
+  const bytes = new DataView(new ArrayBuffer(incarnations.length * 32))
+  incarnations.forEach((incarnation, i) => {
+    const { first, second } = sumsOf(incarnation)
+    bytes.setBigUint64(i * 32, BigInt(incarnation))
+    bytes.setBigUint64(i * 32 + 8, BigInt(clocks.get(incarnation) as number))
+    bytes.setBigUint64(i * 32 + 16, first)
+    bytes.setBigUint64(i * 32 + 24, second)
+  })
+  return digestOfBytes(new Uint8Array(bytes.buffer))
+}
+
+/** Sums over the live cells of a state that is read cell by cell. */
+export class StateSums {
+  readonly #sums = new Map<number, RunningSums>()
+
+  add(incarnation: number, clock: number, content: Uint8Array): void {
+    let sums = this.#sums.get(incarnation)
+    if (sums === undefined) this.#sums.set(incarnation, (sums = { ...noSums }))
+    const [first, second] = hashCell(incarnation, clock, content)
+    sums.cells++
+    sums.bytes += content.length
+    sums.first = BigInt.asUintN(64, sums.first + first)
+    sums.second = BigInt.asUintN(64, sums.second + second)
+  }
+
+  of(incarnation: number): IncarnationSums {
+    return this.#sums.get(incarnation) ?? noSums
+  }
+
+  /** The digest of a shard with these clocks and cells. */
+  digest(clocks: Clocks): string {
+    return digestOfSums(clocks, (incarnation) => this.of(incarnation))
   }
 }
 
@@ -405,7 +466,7 @@ function digestOfBytes(bytes: Uint8Array): string {
 
 const hashScratch = { bytes: new Uint8Array(4096) }
 
-function hashCell({ incarnation, clock, content }: LiveCell): readonly [bigint, bigint] {
+function hashCell(incarnation: number, clock: number, content: Uint8Array): readonly [bigint, bigint] {
   if (hashScratch.bytes.length < content.length + 16)
     hashScratch.bytes = new Uint8Array(content.length * 2 + 16)
   const { bytes } = hashScratch

@@ -77,18 +77,28 @@ function writeSection(writer: ByteWriter, section: Section, deadRuns: DotRange[]
   for (let clock = section.from, cell = 0; clock < section.to;) {
     const dead = runs[run]
     if (dead !== undefined && dead.from === clock) {
-      writeItemHead(writer, structReference.deleted, section.incarnation, clock)
-      writer.integer(dead.to - dead.from)
+      writeDeadRun(writer, section.incarnation, dead.from, dead.to)
       clock = dead.to
       run++
     } else {
       const placed = section.cells[cell++] as PlacedContent
-      writeItemHead(writer, structReference.binary, section.incarnation, clock)
-      writer.sizedBytes(placed.content)
+      writeCell(writer, section.incarnation, clock, placed.content)
       clock++
     }
   }
   for (const deadRun of runs) deadRuns.push(deadRun)
+}
+
+/** Writes the struct of a cell. */
+export function writeCell(writer: ByteWriter, incarnation: number, clock: number, content: Uint8Array): void {
+  writeItemHead(writer, structReference.binary, incarnation, clock)
+  writer.sizedBytes(content)
+}
+
+/** Writes the struct of dead clocks. */
+export function writeDeadRun(writer: ByteWriter, incarnation: number, from: number, to: number): void {
+  writeItemHead(writer, structReference.deleted, incarnation, from)
+  writer.integer(to - from)
 }
 
 function writeItemHead(writer: ByteWriter, reference: number, incarnation: number, clock: number): void {

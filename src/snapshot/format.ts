@@ -26,7 +26,7 @@ import { createHash } from 'node:crypto'
 import { equalBytes } from '../base/bytes.ts'
 import { pack, unpack } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
-import { decodeClocks, encodeClocks, type Clocks } from '../model/clocks.ts'
+import { decodeClocks, encodeClocks, equalClocks, type Clocks } from '../model/clocks.ts'
 import { rootDigest } from '../model/shard-document.ts'
 import { parseShardName, type ShardName } from '../model/shard.ts'
 
@@ -317,6 +317,11 @@ export function fitsCodec(stored: Codec, storedBytes: number, rawBytes: number):
   if (storedBytes < 1 || rawBytes < 1 || rawBytes > sectionBytesMax) return false
   if (stored === codec.none) return storedBytes === rawBytes
   return storedBytes < rawBytes && rawBytes <= storedBytes * inflationMax
+}
+
+/** True where two sections of a shard hold the same state, as hash, clocks and digest all say. */
+export function isSameState(a: Section, b: Section): boolean {
+  return a.digest === b.digest && equalBytes(a.rawSha256, b.rawSha256) && equalClocks(a.clocks, b.clocks)
 }
 
 /** The digest of everything in a file: that of a store which holds these shards. */

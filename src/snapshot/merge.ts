@@ -9,18 +9,18 @@
  *   build the same bytes;
  * - an older snapshot changes nothing where a newer one of the same shards is merged.
  *
- * Shard by shard, so that memory is bounded by the states of one shard (and the manifests of the inputs). A
- * shard whose occurrences are all equal, which is the rule since each has one writer, is copied without being
+ * Shard by shard and piece by piece, so that memory is bounded whatever the size of the shards (by the manifests of the inputs, and the dead runs
+ * of a shard that is joined). A shard whose occurrences are all equal, which is the rule since each has one writer, is copied without being
  * decoded, its hash checked.
  *
  * Damage is contained: a file that cannot be opened is passed over, and of one that can, each section that
  * cannot be read. What is passed over does not depend on the order of the inputs.
  */
-import { equalBytes, toHex } from '../base/bytes.ts'
+import { toHex } from '../base/bytes.ts'
 import { systemRandom, type Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
-import { equalClocks } from '../model/clocks.ts'
-import { encodeState, ShardDocument } from '../model/shard-document.ts'
+import { joinClocks, noClocks, type Clocks } from '../model/clocks.ts'
+import { joinStates, type StateSource } from '../model/join-states.ts'
 import type { ShardName } from '../model/shard.ts'
 import { commitFile, refuseExisting } from './commit-file.ts'
 import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
@@ -29,12 +29,13 @@ import {
   codec,
   compareNames,
   digestOfSections,
+  isSameState,
   type Section,
   type SnapshotManifest,
 } from './format.ts'
 import { openInputs, unusableInputs, type SnapshotInputs } from './inputs.ts'
 import { skippedBy, type SkippedFile } from './restore.ts'
-import type { SnapshotFile } from './snapshot-file.ts'
+import { openSnapshotFile, type SnapshotFile } from './snapshot-file.ts'
 import { writeSnapshot, type SectionInput } from './snapshot-writer.ts'
 
 /** How snapshots are merged. */
@@ -45,6 +46,8 @@ export interface MergeOptions {
   readonly strict?: boolean
   /** Replaces an existing output. @default false */
   readonly overwrite?: boolean
+  /** Shards that are read at a time, from 1 to 16: more hide the latency of a shared file system, and hold up to 4 MiB each. @default 4 */
+  readonly jobs?: number
   /** Called after each shard. Must not throw. */
   readonly onProgress?: (progress: MergeProgress) => void
   /** Names the temporary file; the content does not depend on it. @default the operating system's */
@@ -52,6 +55,16 @@ export interface MergeOptions {
   /** @default the computer's own */
   readonly fileSystem?: FileSystem
 }
+
+const jobsDefault = 4
+const jobsMax = 16
+/** Sections up to this are held in memory, others are read twice. */
+const heldBytesMax = 4 * 1024 * 1024
+/** Of states that are joined so much is held, or read ahead. */
+const joinedBytesMax = 8 * 1024 * 1024
+/** Of each state that is joined so much is read at a time, less where they are many. */
+const pieceBytesMax = 256 * 1024
+const pieceBytesMin = 16 * 1024
 
 /** How far a merge is: shards. */
 export interface MergeProgress {
@@ -63,6 +76,16 @@ export interface MergeProgress {
 export interface SkippedInput extends SkippedFile {
   /** Only where the rest of the file was merged. */
   readonly shard?: ShardName
+}
+
+/** How far an incarnation is known, and how far it was merged. */
+export interface MergedIncarnation {
+  readonly shard: ShardName
+  readonly incarnation: number
+  /** Clocks that any input tells of, also one of which the section cannot be read. */
+  readonly known: number
+  /** Clocks in the output. */
+  readonly merged: number
 }
 
 /** What a merge made, and of what. */
@@ -79,14 +102,16 @@ export interface MergeResult {
   /** Different files that were merged. */
   readonly inputs: number
   readonly skipped: readonly SkippedInput[]
+  /** Every incarnation that any input tells of, by shard, then incarnation. Where `merged` is less than `known`, something is lost. */
+  readonly incarnations: readonly MergedIncarnation[]
 }
 
 /**
  * Merges snapshot files and checkpoint directories into the file `output`, which is committed whole or not at
  * all. Inputs are only read.
  *
- * Cost: reads each input once (what directories hold is verified first: twice), writes and reads back the
- * output; memory for the states of one shard; at most 64 descriptors for inputs.
+ * Cost: reads each input once (twice what is large, or in a directory, where it is verified first), writes and reads back the output; memory for some
+ * tens of megabytes, when compressing for one shard; at most 64 descriptors for inputs.
  *
  * Throws `OPTION_INVALID` for no inputs, or an output that is one of them; `OUTPUT_EXISTS`;
  * `SNAPSHOT_MISSING` and `SNAPSHOT_DAMAGED` where nothing can be merged, or, when strict, something cannot;
@@ -101,6 +126,12 @@ export async function mergeSnapshots(
   if (inputs.length === 0) {
     throw invalid('There is nothing to merge.', 'Name snapshot files or checkpoint directories.')
   }
+  const { jobs = jobsDefault } = options
+  if (!Number.isInteger(jobs) || jobs < 1 || jobs > jobsMax)
+    throw invalid(
+      `${JSON.stringify(jobs)} is no number of jobs.`,
+      `Give a whole number from 1 to ${jobsMax}.`,
+    )
   if (!overwrite) await refuseExisting(fileSystem, output)
   await using opened = await openInputs(inputs, fileSystem)
   if (await opened.includes(output, fileSystem)) {
@@ -130,13 +161,54 @@ export async function mergeSnapshots(
     ...written,
     inputs: opened.files.length,
     skipped: [...opened.skipped, ...merge.skipped],
+    incarnations: await compareClocks(sections, opened, fileSystem),
   }
+}
+
+/**
+ * Clocks that inputs tell of against those that were merged. Also damaged files are asked, as far as their manifests can be read: what they know
+ * of other incarnations is lost, too.
+ */
+async function compareClocks(
+  merged: readonly Section[],
+  inputs: SnapshotInputs,
+  fileSystem: FileSystem,
+): Promise<MergedIncarnation[]> {
+  const known = new Map<ShardName, Clocks>()
+  const hear = ({ shard, clocks }: Section): void => {
+    known.set(shard, joinClocks(known.get(shard) ?? noClocks, clocks))
+  }
+  for (const file of inputs.files) file.sections.forEach(hear)
+  for (const { path } of inputs.skipped) {
+    await using file = await openSnapshotFile(path, { fileSystem }).catch(() => null)
+    file?.sections.forEach(hear)
+  }
+  const reached = new Map(merged.map(({ shard, clocks }) => [shard, clocks]))
+  return [...known]
+    .sort(([a], [b]) => compareNames(a, b))
+    .flatMap(([shard, clocks]) =>
+      [...clocks]
+        .sort(([a], [b]) => a - b)
+        .map(([incarnation, clock]) => ({
+          shard,
+          incarnation,
+          known: clock,
+          merged: reached.get(shard)?.get(incarnation) ?? 0,
+        })),
+    )
 }
 
 /** One shard as one file has it. */
 interface Occurrence {
   readonly file: SnapshotFile
   readonly section: Section
+}
+
+/** What became of a shard. */
+interface MergedShard {
+  /** Left out where nothing of it can be read. */
+  readonly section: SectionInput | undefined
+  readonly skipped: readonly SkippedInput[]
 }
 
 class Merge {
@@ -159,44 +231,93 @@ class Merge {
     this.#shards = shards
   }
 
-  /** The sections of the output, in order. A shard of which no occurrence can be read is left out. */
+  /** The sections of the output, in order; some are made while the one before is written. */
   async *sections(): AsyncGenerator<SectionInput> {
     const names = [...this.#shards.keys()].sort(compareNames)
-    let shardsDone = 0
-    for (const shard of names) {
-      const distinct = groupEqual(this.#shards.get(shard) ?? [])
-      const [only] = distinct
-      const section =
-        distinct.length === 1 && only !== undefined
-          ? await this.#copy(only)
-          : await this.#join(shard, distinct)
+    const { jobs = jobsDefault, onProgress } = this.#options
+    const underWay: Promise<MergedShard>[] = []
+    let begun = 0
+    for (let shardsDone = 0; shardsDone < names.length;) {
+      for (; begun < names.length && underWay.length < jobs; begun++) {
+        const merged = this.#merge(names[begun] as ShardName)
+        // It is waited for in its turn.
+        merged.catch(() => undefined)
+        underWay.push(merged)
+      }
+      const { section, skipped } = await (underWay.shift() as Promise<MergedShard>)
+      this.skipped.push(...skipped)
       if (section !== undefined) yield section
       shardsDone++
-      this.#options.onProgress?.({ shardsDone, shards: names.length })
+      onProgress?.({ shardsDone, shards: names.length })
     }
+  }
+
+  async #merge(shard: ShardName): Promise<MergedShard> {
+    const skipped: SkippedInput[] = []
+    const distinct = groupEqual(this.#shards.get(shard) ?? [])
+    const [only] = distinct
+    const section =
+      distinct.length === 1 && only !== undefined
+        ? await this.#copy(only, skipped)
+        : await this.#join(shard, distinct, skipped)
+    return { section, skipped }
   }
 
   /** All occurrences are equal: the bytes of any that is readable. */
-  async #copy(equal: readonly Occurrence[]): Promise<SectionInput | undefined> {
-    return this.#firstReadable(equal, async ({ file, section }) => {
+  async #copy(equal: readonly Occurrence[], skipped: SkippedInput[]): Promise<SectionInput | undefined> {
+    return this.#firstReadable(equal, skipped, async ({ file, section }) => {
       const wanted = this.#options.compress === true ? codec.deflate : codec.none
-      if (section.codec === wanted) return { kind: 'stored', section, stored: await file.readStored(section) }
-      return { kind: 'state', facts: section, update: await file.read(section) }
+      const isStored = section.codec === wanted
+      const { storedBytes, rawBytes } = section
+      if ((isStored ? storedBytes : rawBytes) <= heldBytesMax || this.#options.compress === true) {
+        if (!isStored) return { kind: 'state', facts: section, update: await file.read(section) }
+        return { kind: 'stored', section, pieces: [await file.readStored(section)] }
+      }
+      // Too large to be held: its hashes are checked before the first byte is written, and again while all are.
+      const pieces = (): AsyncIterable<Uint8Array> =>
+        this.#using(file, isStored ? file.storedPieces(section) : file.pieces(section))
+      await drain(pieces())
+      return isStored
+        ? { kind: 'stored', section, pieces: pieces() }
+        : { kind: 'pieces', facts: section, pieces: pieces() }
     })
   }
 
-  /** Occurrences differ: every state is applied. */
+  /** Occurrences differ: their states are joined. */
   async #join(
     shard: ShardName,
     distinct: readonly (readonly Occurrence[])[],
+    skipped: SkippedInput[],
   ): Promise<SectionInput | undefined> {
-    const document = new ShardDocument(shard)
+    const sources: StateSource[] = []
+    const pieceBytes = Math.min(Math.max(joinedBytesMax / distinct.length, pieceBytesMin), pieceBytesMax)
+    let held = 0
     for (const equal of distinct) {
-      await this.#firstReadable(equal, ({ file, section }) => file.readInto(section, document))
+      const source = await this.#firstReadable(equal, skipped, async ({ file, section }) => {
+        const { clocks, rawBytes } = section
+        if (held + rawBytes > joinedBytesMax) {
+          await file.visit(section, { cell: () => {} })
+          return { clocks, pieces: () => this.#using(file, file.pieces(section, pieceBytes)) }
+        }
+        const update = await file.read(section)
+        await file.visit(section, { cell: () => {} }, [update])
+        held += rawBytes
+        return { clocks, pieces: () => onePiece(update) }
+      })
+      if (source !== undefined) sources.push(source)
     }
-    const { clocks, digest, cells } = document.summary
-    if (clocks.size === 0) return undefined
-    return { kind: 'state', facts: { shard, clocks, digest, cells }, update: encodeState(document) }
+    if (sources.length === 0) return undefined
+    const { clocks, digest, cells, pieces } = await joinStates(sources)
+    return { kind: 'pieces', facts: { shard, clocks, digest, cells }, pieces: pieces() }
+  }
+
+  /** Takes a descriptor for each piece: many files may be read side by side. */
+  async *#using(file: SnapshotFile, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    await this.#inputs.use(file)
+    for await (const piece of pieces) {
+      yield piece
+      await this.#inputs.use(file)
+    }
   }
 
   /**
@@ -205,6 +326,7 @@ class Merge {
    */
   async #firstReadable<T>(
     equal: readonly Occurrence[],
+    skipped: SkippedInput[],
     read: (occurrence: Occurrence) => Promise<T>,
   ): Promise<T | undefined> {
     const failures: { readonly occurrence: Occurrence; readonly error: unknown }[] = []
@@ -217,11 +339,19 @@ class Merge {
       }
     }
     if (this.#options.strict === true) throw failures[0]?.error
-    for (const { occurrence, error } of failures) {
-      this.skipped.push({ ...skippedBy(occurrence.file.path, error), shard: occurrence.section.shard })
-    }
+    for (const { occurrence, error } of failures)
+      skipped.push({ ...skippedBy(occurrence.file.path, error), shard: occurrence.section.shard })
     return undefined
   }
+}
+
+async function drain(pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const iterator = pieces[Symbol.asyncIterator]()
+  while ((await iterator.next()).done !== true);
+}
+
+async function* onePiece(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
 }
 
 /**
@@ -232,17 +362,15 @@ class Merge {
 function groupEqual(occurrences: readonly Occurrence[]): Occurrence[][] {
   const groups: Occurrence[][] = []
   for (const occurrence of occurrences) {
-    const equal = groups.find(([first]) => first !== undefined && isEqual(first.section, occurrence.section))
+    const equal = groups.find(
+      ([first]) => first !== undefined && isSameState(first.section, occurrence.section),
+    )
     if (equal === undefined) groups.push([occurrence])
     else equal.push(occurrence)
   }
   const hashOf = ([first]: Occurrence[]): string =>
     first === undefined ? '' : toHex(first.section.rawSha256)
   return groups.sort((a, b) => (hashOf(a) < hashOf(b) ? -1 : 1))
-}
-
-function isEqual(a: Section, b: Section): boolean {
-  return a.digest === b.digest && equalBytes(a.rawSha256, b.rawSha256) && equalClocks(a.clocks, b.clocks)
 }
 
 function invalid(sentence: string, hint: string): ContextStoreError {

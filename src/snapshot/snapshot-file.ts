@@ -9,16 +9,20 @@
  * a thousand files gets by with a few.
  */
 import { createHash } from 'node:crypto'
+import { pipeline, Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { inflateRaw } from 'node:zlib'
+import { createInflateRaw, inflateRaw } from 'node:zlib'
 import { equalBytes } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
+import { checkCell, indexKeyOf } from '../model/cell.ts'
 import { equalClocks } from '../model/clocks.ts'
-import { encodeState, ShardDocument, type Plan } from '../model/shard-document.ts'
+import { StateSums } from '../model/shard-document.ts'
+import { StateDecoder, type StateVisitor } from '../model/state-decoder.ts'
 import type { Update } from '../model/update.ts'
 import {
   nodeFileSystem,
   readChunks,
+  readInto,
   readRange,
   systemErrorCode,
   type FileSystem,
@@ -126,20 +130,103 @@ export class SnapshotFile implements AsyncDisposable {
     throw this.#damagedSection(section, 'what it inflates to has another length or hash')
   }
 
-  /**
-   * Applies the state of one shard to a document of that shard. Throws `SNAPSHOT_DAMAGED`; then the document
-   * is unchanged.
-   */
-  async readInto(section: Section, document: ShardDocument): Promise<void> {
-    this.#apply(section, await this.read(section), document)
-  }
-
   /** The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`. */
   async readStored(section: Section): Promise<Uint8Array> {
     const stored = await this.#use((file) => readRange(file, section.offset, section.storedBytes))
     if (stored.length === section.storedBytes && equalBytes(sha256(stored), section.storedSha256))
       return stored
     throw this.#damagedSection(section, 'its bytes have another hash')
+  }
+
+  /**
+   * The bytes of a section as they are in the file, in pieces that are valid until the next one is asked for; after the last one it throws where
+   * their hash is wrong. Memory: one piece. Throws `SNAPSHOT_DAMAGED`.
+   */
+  async *storedPieces(section: Section, pieceBytesMax = pieceBytes): AsyncGenerator<Uint8Array> {
+    const hash = createHash('sha256')
+    const { offset, storedBytes } = section
+    const buffer = Buffer.allocUnsafe(Math.min(pieceBytesMax, storedBytes))
+    for (let done = 0; done < storedBytes;) {
+      const into = buffer.subarray(0, Math.min(buffer.length, storedBytes - done))
+      const piece = await this.#use((file) => readInto(file, into, offset + done))
+      if (piece.length < into.length) break
+      hash.update(piece)
+      yield piece
+      done += piece.length
+    }
+    if (!equalBytes(hash.digest(), section.storedSha256))
+      throw this.#damagedSection(section, 'its bytes have another hash')
+  }
+
+  /** As `storedPieces`, of the update. */
+  async *pieces(section: Section, pieceBytesMax = pieceBytes): AsyncGenerator<Uint8Array> {
+    if (section.codec === codec.none) {
+      for await (const piece of this.storedPieces(section, pieceBytesMax)) yield piece
+      return
+    }
+    const hash = createHash('sha256')
+    let bytes = 0
+    for await (const piece of this.#inflatedPieces(section)) {
+      bytes += piece.length
+      if (bytes > section.rawBytes) break
+      hash.update(piece)
+      yield piece
+    }
+    if (bytes !== section.rawBytes || !equalBytes(hash.digest(), section.rawSha256))
+      throw this.#damagedSection(section, 'what it inflates to has another length or hash')
+  }
+
+  async *#inflatedPieces(section: Section): AsyncGenerator<Uint8Array> {
+    const inflating = createInflateRaw({ chunkSize: inflatedPieceBytes })
+    const stored = Readable.from(copiesOf(this.storedPieces(section)))
+    // What fails ends the iteration below.
+    pipeline(stored, inflating, () => undefined)
+    try {
+      for await (const piece of inflating) yield piece as Uint8Array
+    } catch (cause) {
+      if (cause instanceof ContextStoreError) throw cause
+      throw this.#damagedSection(section, `it does not inflate to ${section.rawBytes} bytes`, cause)
+    }
+  }
+
+  /**
+   * Reads the state of one shard piece by piece and tells it to `visitor`; checks its hashes, that it is in canonical form, and that its clocks and
+   * cells are those of the manifest. What was told counts only when the promise resolves. Memory: two pieces.
+   *
+   * Throws `SNAPSHOT_DAMAGED`, and what `visitor` throws.
+   *
+   * @param pieces of the section, where it was read already; default reads it
+   */
+  async visit(
+    section: Section,
+    visitor: StateVisitor,
+    pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array> = this.pieces(section),
+  ): Promise<void> {
+    const decoder = new StateDecoder(visitor)
+    let refusal: unknown
+    for await (const piece of pieces) {
+      // Damage, too, makes bytes that are no state; then their hash is what is to be told.
+      if (refusal !== undefined) continue
+      try {
+        decoder.push(piece)
+      } catch (error) {
+        refusal = error
+      }
+    }
+    try {
+      if (refusal !== undefined) throw refusal
+      decoder.end()
+    } catch (error) {
+      throw this.asDamaged(section, error)
+    }
+    if (!equalClocks(decoder.clocks, section.clocks) || decoder.cells !== section.cells)
+      throw this.#damagedSection(section, 'its clocks or cells are not those of the manifest')
+  }
+
+  /** What is wrong with the content of a section, as an error that says where; every other error as it is. */
+  asDamaged(section: Section, error: unknown): unknown {
+    if (!(error instanceof ContextStoreError) || error.code !== 'UPDATE_REFUSED') return error
+    return this.#damagedSection(section, `it is no state of a shard in canonical form`, error)
   }
 
   /**
@@ -164,13 +251,13 @@ export class SnapshotFile implements AsyncDisposable {
   /**
    * Checks everything there is to check: the hash of the file, and of every section that its hashes hold,
    * that it is a state, that it is in canonical form, and that clocks, digest and number of cells are those
-   * of the manifest. Cost: decodes all; memory for one section.
+   * of the manifest. Cost: decodes all; memory for two pieces.
    *
    * Throws `SNAPSHOT_DAMAGED`.
    */
   async verify(): Promise<void> {
     await this.verifyBytes()
-    for (const section of this.sections) this.#verifyState(section, await this.read(section))
+    for (const section of this.sections) await this.#verifyState(section)
   }
 
   /** Gives the descriptor back. A later read takes a new one. */
@@ -182,28 +269,18 @@ export class SnapshotFile implements AsyncDisposable {
     await this.close()
   }
 
-  #verifyState(section: Section, update: Update): void {
-    const document = new ShardDocument(section.shard)
-    this.#apply(section, update, document)
-    const { summary } = document
-    if (!equalBytes(encodeState(document), update))
-      throw this.#damagedSection(section, 'it is not in canonical form')
-    const matches =
-      equalClocks(summary.clocks, section.clocks) &&
-      summary.digest === section.digest &&
-      summary.cells === section.cells
-    if (!matches)
-      throw this.#damagedSection(section, 'its clocks, digest or cells are not those of the manifest')
-  }
-
-  #apply(section: Section, update: Update, document: ShardDocument): void {
-    let plan: Plan
-    try {
-      plan = document.apply(update)
-    } catch (cause) {
-      throw this.#damagedSection(section, 'it is no state of a shard', cause)
-    }
-    if (plan.kind === 'gap') throw this.#damagedSection(section, 'it is only a part of a state')
+  async #verifyState(section: Section): Promise<void> {
+    const sums = new StateSums()
+    await this.visit(section, {
+      cell(incarnation, clock, bytes, start, end) {
+        const content = bytes.subarray(start, end)
+        checkCell(content)
+        indexKeyOf(content, { incarnation, clock })
+        sums.add(incarnation, clock, content)
+      },
+    })
+    if (sums.digest(section.clocks) !== section.digest)
+      throw this.#damagedSection(section, 'its digest is not that of the manifest')
   }
 
   async #inflate(section: Section, stored: Uint8Array): Promise<Uint8Array> {
@@ -226,6 +303,15 @@ export class SnapshotFile implements AsyncDisposable {
     return damaged(this.path, `section ${shard} (${storedBytes} bytes at ${offset}): ${what}`, { cause })
   }
 }
+
+/** For another thread, which inflates them: it must not see the next piece in the place of this one. */
+async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) yield new Uint8Array(piece)
+}
+
+/** Read at a time. */
+const pieceBytes = 512 * 1024
+const inflatedPieceBytes = 256 * 1024
 
 /** A network file system forgets handles when a server restarts; opening the file again helps. */
 const staleAttemptsMax = 10

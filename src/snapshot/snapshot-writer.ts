@@ -5,9 +5,11 @@
  * The bytes are a function of origin, sections and codec: no clock, no chance. Deflated bytes also depend on
  * the zlib that Node was built with; the hash of the raw bytes does not.
  */
+import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { constants, deflateRaw } from 'node:zlib'
 import { assert } from '../base/assert.ts'
+import { concatBytes } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { ShardName } from '../model/shard.ts'
@@ -41,12 +43,15 @@ export interface StateFacts {
 }
 
 /**
- * A section to write: a state as one canonical update, or the stored bytes of a section of another file, to
- * be copied as they are.
+ * A section to write: a state as one canonical update, or as the pieces of one; or the stored bytes of a section of another file, to be copied as
+ * they are, in pieces. Pieces are valid until the next one is asked for.
  */
 export type SectionInput =
   | { readonly kind: 'state'; readonly facts: StateFacts; readonly update: Update }
-  | { readonly kind: 'stored'; readonly section: Section; readonly stored: Uint8Array }
+  | { readonly kind: 'pieces'; readonly facts: StateFacts; readonly pieces: Pieces }
+  | { readonly kind: 'stored'; readonly section: Section; readonly pieces: Pieces }
+
+export type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /**
  * Writes a snapshot into a sink and returns its manifest.
@@ -67,12 +72,11 @@ export async function writeSnapshot(
   await sink.write(encodeHeader())
   const written: Section[] = []
   for await (const input of sections) {
-    const { section, stored } = await prepare(input, sink.length, compress)
+    const { shard, clocks } = input.kind === 'stored' ? input.section : input.facts
     const before = written.at(-1)
-    const ascending = before === undefined || compareNames(before.shard, section.shard) < 0
-    assert(ascending && section.clocks.size > 0, 'sections ascend by shard name and none is empty')
-    await sink.write(stored)
-    written.push(section)
+    const ascending = before === undefined || compareNames(before.shard, shard) < 0
+    assert(ascending && clocks.size > 0, 'sections ascend by shard name and none is empty')
+    written.push(await writeSection(sink, input, compress))
   }
   const manifest: SnapshotManifest = { ...origin, sections: written }
   const packed = encodeManifest(manifest)
@@ -86,32 +90,73 @@ export async function writeSnapshot(
   return manifest
 }
 
-interface Prepared {
-  readonly section: Section
-  readonly stored: Uint8Array
+async function writeSection(sink: ByteSink, input: SectionInput, compress: boolean): Promise<Section> {
+  const offset = sink.length
+  switch (input.kind) {
+    case 'stored': {
+      await writePieces(sink, input.pieces)
+      return { ...input.section, offset }
+    }
+    case 'state':
+      return writeState(sink, input.facts, input.update, compress)
+    case 'pieces': {
+      if (compress) return writeState(sink, input.facts, await joinPieces(input.pieces), compress)
+      const hash = createHash('sha256')
+      await writePieces(sink, input.pieces, (piece) => {
+        hash.update(piece)
+        checkLength(input.facts.shard, sink.length + piece.length - offset)
+      })
+      const rawSha256 = hash.digest()
+      const bytes = sink.length - offset
+      const stored = { storedBytes: bytes, rawBytes: bytes, codec: codec.none, storedSha256: rawSha256 }
+      return sectionOf(input.facts, { offset, ...stored, rawSha256 })
+    }
+  }
 }
 
-async function prepare(input: SectionInput, offset: number, compress: boolean): Promise<Prepared> {
-  if (input.kind === 'stored') return { section: { ...input.section, offset }, stored: input.stored }
-  const { facts, update } = input
-  if (update.length > sectionBytesMax) {
-    throw tooLarge(`shard ${facts.shard} takes ${update.length} bytes; the limit is ${sectionBytesMax}`)
-  }
+async function writeState(
+  sink: ByteSink,
+  facts: StateFacts,
+  update: Uint8Array,
+  compress: boolean,
+): Promise<Section> {
+  const offset = sink.length
+  checkLength(facts.shard, update.length)
   const { stored, storedAs } = await store(update, compress)
   const rawSha256 = sha256(update)
-  const section = {
-    shard: facts.shard,
-    offset,
-    storedBytes: stored.length,
-    rawBytes: update.length,
-    codec: storedAs,
-    storedSha256: storedAs === codec.none ? rawSha256 : sha256(stored),
-    rawSha256,
-    clocks: facts.clocks,
-    digest: facts.digest,
-    cells: facts.cells,
+  const storedSha256 = storedAs === codec.none ? rawSha256 : sha256(stored)
+  await sink.write(stored)
+  const [storedBytes, rawBytes] = [stored.length, update.length]
+  return sectionOf(facts, { offset, storedBytes, rawBytes, codec: storedAs, storedSha256, rawSha256 })
+}
+
+function sectionOf(
+  { shard, clocks, digest, cells }: StateFacts,
+  place: Omit<Section, keyof StateFacts>,
+): Section {
+  return { shard, ...place, clocks, digest, cells }
+}
+
+async function writePieces(
+  sink: ByteSink,
+  pieces: Pieces,
+  look: (piece: Uint8Array) => void = () => {},
+): Promise<void> {
+  for await (const piece of pieces) {
+    look(piece)
+    await sink.write(piece)
   }
-  return { section, stored }
+}
+
+async function joinPieces(pieces: Pieces): Promise<Uint8Array> {
+  const copies: Uint8Array[] = []
+  for await (const piece of pieces) copies.push(new Uint8Array(piece))
+  return concatBytes(copies)
+}
+
+function checkLength(shard: ShardName, bytes: number): void {
+  if (bytes > sectionBytesMax)
+    throw tooLarge(`shard ${shard} takes ${bytes} bytes; the limit is ${sectionBytesMax}`)
 }
 
 /** A function of the bytes alone, so that equal states are stored alike. */

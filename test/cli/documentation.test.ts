@@ -102,7 +102,7 @@ test('the examples work, one after the other', async () => {
 
 describe('fields', () => {
   test.each([
-    ['merge', ['out', 'merged', 'damaged']],
+    ['merge', ['out', 'merged', 'damaged', '--report']],
     ['verify', ['merged']],
     ['verify', ['damaged']],
     ['keys', ['merged']],

@@ -7,7 +7,7 @@ import { contextShard } from '../../src/model/shard.ts'
 import { writeCheckpoint } from '../../src/snapshot/checkpoint.ts'
 import { headerBytes, sha256 } from '../../src/snapshot/format.ts'
 import { mergeSnapshots } from '../../src/snapshot/merge.ts'
-import { readSnapshot } from '../../src/snapshot/reader.ts'
+import { readSnapshot } from './reader.ts'
 import { openSnapshotFile } from '../../src/snapshot/snapshot-file.ts'
 import { faultyFileSystem } from './faulty-file-system.ts'
 import {
@@ -150,6 +150,93 @@ describe('the law', () => {
     const reads = fileSystem.calls.filter(({ name, file }) => name === 'read' && file === 'opaque.cairn')
     expect(reads).toHaveLength(3)
   })
+})
+
+describe('shards too large to be held', { timeout: 120_000 }, () => {
+  const big = contextShard('big', 'all')
+  const make = async (name: string, replica: Replica, compress: boolean): Promise<string> => {
+    const path = join(directory, name)
+    await writeFile(path, replica.documents, compress)
+    return path
+  }
+
+  test.each([false, true])(
+    'are copied, joined and refused piece by piece, deflated: %s',
+    async (compress) => {
+      const [a, b, both] = [new Replica(), new Replica(), new Replica()]
+      for (let i = 0; i < 10; i++) {
+        const value = String(i).repeat(900_000)
+        a.write(big, 7, [[['row', i], value]])
+        if (i === 4) b.learn(a, big)
+      }
+      b.write(big, 9, [[['side'], 1]], [['row', 2]])
+      both.learn(a, big)
+      both.learn(b, big)
+      const [first, second] = [await make('a', a, compress), await make('b', b, compress)]
+      const alone = output()
+      expect(await mergeSnapshots(alone, [first])).toMatchObject({ digest: a.digest, shards: 1 })
+      const joined = output()
+      expect(await mergeSnapshots(joined, [first, second])).toMatchObject({ digest: both.digest })
+      const again = output()
+      await mergeSnapshots(again, [second, joined, first, alone])
+      expect(equalFiles(again, joined)).toBe(true)
+      for (const path of [alone, joined]) {
+        await using file = await openSnapshotFile(path)
+        await file.verify()
+      }
+      // Damage late in a section is found before a byte of it is written.
+      const bytes = readFileSync(first)
+      bytes[bytes.length - 2_000] = (bytes[bytes.length - 2_000] as number) ^ 1
+      writeFileSync(first, bytes)
+      const rest = output()
+      const result = await mergeSnapshots(rest, [first, second])
+      expect(result).toMatchObject({ digest: b.digest, shards: 1 })
+      expect(result.skipped).toHaveLength(1)
+      expect(await codeOf(mergeSnapshots(output(), [first]))).toBe('SNAPSHOT_DAMAGED')
+      expect(await codeOf(mergeSnapshots(output(), [first, second], { strict: true }))).toBe(
+        'SNAPSHOT_DAMAGED',
+      )
+    },
+  )
+})
+
+describe('the loss report', () => {
+  test('tells of each incarnation how far it is known and how far it was merged', async () => {
+    const replica = new Replica()
+    const shard = contextShard('w', 'all')
+    replica.write(shard, 70, [[['a'], 1]])
+    const [older, newer, gone] = [join(directory, 'older'), join(directory, 'newer'), join(directory, 'gone')]
+    await writeFile(older, replica.documents)
+    replica.write(shard, 70, [[['b'], 2]])
+    replica.write(shard, 80, [[['c'], 3]])
+    await writeFile(newer, replica.documents)
+    writeFileSync(gone, 'rot')
+    const whole = await mergeSnapshots(output(), [older, newer])
+    expect(whole.incarnations).toEqual([
+      { shard, incarnation: 70, known: 2, merged: 2 },
+      { shard, incarnation: 80, known: 1, merged: 1 },
+    ])
+    const bytes = readFileSync(newer)
+    bytes[30] = (bytes[30] as number) ^ 1
+    writeFileSync(newer, bytes)
+    const damaged = await mergeSnapshots(output(), [older, newer, gone])
+    expect(damaged.skipped).toHaveLength(2)
+    expect(damaged.incarnations).toEqual([
+      { shard, incarnation: 70, known: 2, merged: 1 },
+      { shard, incarnation: 80, known: 1, merged: 0 },
+    ])
+  })
+})
+
+test.each([0, 17, 1.5, Number.NaN])('%d is no number of jobs', async (jobs) => {
+  expect(await codeOf(mergeSnapshots(output(), files, { jobs }))).toBe('OPTION_INVALID')
+})
+
+test('any number of jobs makes the same bytes', async () => {
+  const [one, many] = [output(), output()]
+  await mergeSnapshots(one, files, { jobs: 1 })
+  await mergeSnapshots(many, files, { jobs: 16 })
+  expect(equalFiles(one, many)).toBe(true)
 })
 
 describe('checkpoint directories', () => {

@@ -1,5 +1,5 @@
 /** The faults: for each family that a run has, one episode after another, until the safety phase is over. */
-import { readSnapshot } from '../../../src/snapshot/reader.ts'
+import { readSnapshot } from '../../snapshot/reader.ts'
 import { encodeState } from '../../../src/model/shard-document.ts'
 import { goodDisk } from './disk.ts'
 import { goodNetwork } from './network.ts'

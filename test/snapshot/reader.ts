@@ -1,10 +1,10 @@
-/** Snapshots in memory, for tools that only read: list, query, export, compare. */
-import { ShardDocument } from '../model/shard-document.ts'
-import type { ShardName } from '../model/shard.ts'
-import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
-import { compareNames } from './format.ts'
-import { openInputs } from './inputs.ts'
-import type { SkippedFile } from './restore.ts'
+/** Snapshots loaded into documents: for tests, which look at what is in them. */
+import { ShardDocument } from '../../src/model/shard-document.ts'
+import type { ShardName } from '../../src/model/shard.ts'
+import { nodeFileSystem, type FileSystem } from '../../src/base/file-system.ts'
+import { compareNames } from '../../src/snapshot/format.ts'
+import { openInputs } from '../../src/snapshot/inputs.ts'
+import type { SkippedFile } from '../../src/snapshot/restore.ts'
 
 export interface ReadOptions {
   /** Told about every file in a directory that was passed over. @default not told */
@@ -36,7 +36,7 @@ export async function readSnapshot(
     for (const section of file.sections) {
       if (options.shards !== undefined && !options.shards(section.shard)) continue
       const document = documents.get(section.shard) ?? new ShardDocument(section.shard)
-      await file.readInto(section, document)
+      document.apply(await file.read(section))
       documents.set(section.shard, document)
     }
   }

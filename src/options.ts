@@ -65,7 +65,7 @@ export interface StoreOptions {
 
   /**
    * Puts TLS below every link that is no Unix socket: this store listens at `wss://` addresses and dials no others. Key and certificate, and the authorities that are believed, are PEM; `mutual` asks everybody for a certificate. The certificate
-   * must name the address that is published: see `advertise`. The secret is needed all the same. Costs a handshake of about 2 ms a link, and a second cipher. @default none: links of stores are sealed without it
+   * must name the address that is published: see `advertise`. The secret is needed all the same. Costs one handshake more a link, and a second cipher a frame. @default none: links of stores are sealed without it
    */
   readonly tls?: Certificates
 

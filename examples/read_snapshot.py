@@ -1,7 +1,6 @@
 """Lists what a Cairn snapshot holds (docs/SNAPSHOT.md, docs/CELLS.md): `python3 read_snapshot.py FILE` prints key,
-value, worker and stamp (milliseconds since 1970 * 1024 + counter) of each key as a line of JSON. Standard library only.
-(Keys of units that are rolled up are hidden by Cairn, and listed here.)"""
-import base64, hashlib, json, re, struct, sys, zlib
+value, worker and stamp (milliseconds since 1970 * 1024 + counter) of each key, rolled up or not, as a line of JSON."""
+import base64, hashlib, json, pathlib, re, struct, sys, zlib
 
 class Reader:
     def __init__(self, data):
@@ -17,12 +16,10 @@ class Reader:
     def integer(self):
         """A variable-length integer: 7 bits a byte, the lowest first."""
         value = shift = 0
-        while True:
-            byte = self.take(1)[0]
+        while (byte := self.take(1)[0]) > 127:
             value |= (byte & 127) << shift
             shift += 7
-            if byte < 128:
-                return value
+        return value | byte << shift
 
     def msgpack(self):
         code = self.take(1)[0]
@@ -33,10 +30,8 @@ class Reader:
         if code in integers:
             return Integer64(self.number(integers[code]))
         size = self.number(sizes[code]) if code in sizes else code & (31 if code >= 0xA0 else 15)
-        if code in (0xC4, 0xC5, 0xC6):
-            return bytes(self.take(size))
-        if code in (0xD9, 0xDA, 0xDB) or 0xA0 <= code < 0xC0:
-            return self.take(size).decode()
+        if code in (0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB) or 0xA0 <= code < 0xC0:
+            return bytes(self.take(size)) if 0xC4 <= code <= 0xC6 else self.take(size).decode()
         if code in (0xDC, 0xDD) or 0x90 <= code < 0xA0:
             return [self.msgpack() for _ in range(size)]
         return {self.msgpack(): self.msgpack() for _ in range(size)}
@@ -49,25 +44,27 @@ sizes |= {0xDC: ">H", 0xDD: ">I", 0xDE: ">H", 0xDF: ">I"}
 class Integer64(int):
     """Written with 64 bits; other whole numbers beyond 32 bits are floats."""
 
-def sections(path):
-    """(section of the manifest, its update), hashes checked."""
-    with open(path, "rb") as file:
-        data = file.read()
+def states(path, expected=None):
+    """Shard -> {(incarnation, clock): fields} of the live cells, hashes checked; of an increment on top of its base."""
+    data = pathlib.Path(path).read_bytes()
     assert data[:8] == b"\x89CAIRN\r\n" and data[-8:] == b"CAIRNEND", "no snapshot"
-    assert struct.unpack_from("<II", data, 8) == (1, 0), "a later version"
-    assert hashlib.sha256(data[:-40]).digest() == data[-40:-8], "damaged"
+    assert struct.unpack_from("<II", data, 8) in ((1, 0), (1, 1)), "a later version"
+    assert hashlib.sha256(data[:-40]).digest() == data[-40:-8] == (expected or data[-40:-8]), "damaged, or another file"
     packed = data[-80 - struct.unpack("<Q", data[-48:-40])[0] : -80]
-    assert hashlib.sha256(packed).digest() == data[-80:-48], "damaged manifest"
-    for section in Reader(packed).msgpack()["sections"]:
+    manifest, found = Reader(packed).msgpack(), {}
+    if data[12] == 1:
+        name = "%s-%08d.cairn" % (manifest["environment"], manifest["base"]["generation"])
+        found = states(pathlib.Path(path).with_name(name), manifest["base"]["fileSha256"])
+    for section in manifest["sections"]:
         stored = data[int(section["offset"]) :][: int(section["storedBytes"])]
         assert section["codec"] in (0, 1), "a codec of a later version"
         update = stored if section["codec"] == 0 else zlib.decompress(stored, -15)
         assert hashlib.sha256(update).digest() == section["rawSha256"], "damaged section"
-        yield section, update
+        found[section["shard"]] = apply(update, found[section["shard"]] if "since" in section else {})
+    return found
 
-def live_cells(update):
-    """(incarnation, clock, fields) of every live cell."""
-    read = Reader(update)
+def apply(update, cells):
+    read, is_whole = Reader(update), not cells
     for _ in range(read.integer()):
         structs, incarnation, clock = read.integer(), read.integer(), read.integer()
         for _ in range(structs):
@@ -75,10 +72,15 @@ def live_cells(update):
             origin = (read.integer(), read.integer()) if info & 128 else read.take(7)
             assert len(origin) == 2 or origin == b"\x01\x05cells", "not the root of cells"
             if info & 31 == 3:
-                yield incarnation, clock, Reader(read.take(read.integer())).msgpack()
+                cells[incarnation, clock] = Reader(read.take(read.integer())).msgpack()
                 clock += 1
             else:
                 clock += read.integer()
+    for _ in range(0 if is_whole else read.integer()):  # what died; a whole state has no cells there
+        incarnation, runs = read.integer(), read.integer()
+        for first, count in [(read.integer(), read.integer()) for _ in range(runs)]:
+            [cells.pop((incarnation, clock), None) for clock in range(first, first + count)]
+    return cells
 
 def key_elements(data):
     """A key: the tuple layer of FoundationDB."""
@@ -100,10 +102,9 @@ def key_elements(data):
 def entries(path):
     """(key, value, worker, stamp) of every key that holds something, in key order."""
     openings, seals, sealed, registers = {}, {}, set(), {}
-    for section, update in sections(path):
-        shard = section["shard"]
+    for shard, cells in states(path).items():
         worker = shard.split("/")[1]
-        for incarnation, clock, (kind, key, stamp, *body) in live_cells(update):
+        for (incarnation, clock), (kind, key, stamp, *body) in cells.items():
             if kind == 1:
                 openings[shard, incarnation] = body[4]
             elif kind == 8:
@@ -118,11 +119,10 @@ def entries(path):
         opening = openings.get(source)
         return source[0] in sealed if opening is None else worker in seals and opening < seals[worker]
 
-    def has_seen(a, b):
-        return a is not b and a[2].get(b[1][0], 0) > b[1][1]
+    has_seen = lambda a, b: a is not b and a[2].get(b[1][0], 0) > b[1][1]
+    order = lambda cell: (openings.get(cell[4], [-1]), cell[:2])
 
     def is_later(a, b):  # of one worker's incarnations that had not seen each other
-        order = lambda cell: (openings.get(cell[4], [-1]), cell[:2])
         return a is not b and a[3] == b[3] and not has_seen(b, a) and order(a) > order(b)
 
     for key in sorted(registers):

@@ -28,7 +28,7 @@ import { StampClock, stampAheadMsMax } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
 import type { ShardClocks } from './replication/confirmations.ts'
 import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
-import type { SnapshotSource, SourceShard } from './snapshot/checkpoint.ts'
+import type { SnapshotSource } from './snapshot/checkpoint.ts'
 import { encodeVersion, type SeenVersion } from './seen-version.ts'
 import type { Storage } from './storage/storage.ts'
 import { ValueCache } from './value-cache.ts'
@@ -125,14 +125,28 @@ export class Environment implements Replica {
   }
 
   /**
-   * What a checkpoint of this environment holds: the shards of `workers` and of all that ever wrote here, or everything.
+   * What checkpoints of this environment hold: the shards of `workers` and of all that ever wrote here, or everything.
+   *
+   * @param workers asked at each checkpoint
    */
-  snapshotSource(include: 'own' | 'all', workers: Iterable<string>): SnapshotSource {
-    const own = this.roster.workersOf(this.environment)
-    for (const worker of workers) own.add(worker)
-    const shards = (): SourceShard[] =>
-      [...this.shards()].filter(({ shard }) => include === 'all' || own.has(addressOf(shard).worker))
-    return { environment: this.environment, shards }
+  snapshotSource(include: 'own' | 'all', workers: () => Iterable<string>): SnapshotSource {
+    const { storage, environment } = this
+    return {
+      environment,
+      shards: () => {
+        const own = this.roster.workersOf(environment)
+        for (const worker of workers()) own.add(worker)
+        const wanted = [...storage.shards()].filter(
+          ([shard]) => include === 'all' || own.has(addressOf(shard).worker),
+        )
+        return wanted.map(([shard, { clocks, digest, cells }]) => ({ shard, clocks, digest, cells }))
+      },
+      view: (shard) => storage.view(shard),
+      onCommit: (listener) => {
+        this.onRepair(({ shard, cells }) => listener([{ shard, advanced: [], born: [], died: cells }]))
+        return this.onCommit(listener)
+      },
+    }
   }
 
   /** A token of everything seen here. */

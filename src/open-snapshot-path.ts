@@ -54,6 +54,8 @@ function distinctSections(files: readonly SnapshotFile[]): readonly PlacedSectio
   const placed = new Map<ShardName, PlacedSection>()
   for (const file of files) {
     for (const section of file.sections) {
+      // A change on top of others lies nowhere as a whole.
+      if (section.since !== undefined) return undefined
       const before = placed.get(section.shard)
       if (before !== undefined && !isSameState(before.section, section)) return undefined
       placed.set(section.shard, { file, section })

@@ -1,4 +1,5 @@
 /** Opening stores: the composition root. It alone chooses adapters. */
+import { AutomaticCheckpoints } from './automatic-checkpoints.ts'
 import { Environment } from './environment.ts'
 import { OwnerAnswers, withLiveSnapshot } from './live-snapshot.ts'
 import { Life } from './life.ts'
@@ -42,6 +43,11 @@ async function openShared(complete: CompleteOptions, memory?: Storage): Promise<
     if (complete.network !== undefined) shared.replicator = await connect(shared, complete, complete.network)
     if (quarantine !== undefined) shared.life.tell('cairn.quarantined', { ...quarantine })
     answers.tell({ storage, status: () => statusOf(shared) })
+    if (complete.checkpoint !== undefined) {
+      const store = new Store(shared, complete.worker)
+      const write = () => store.checkpoint()
+      shared.automaticCheckpoints = new AutomaticCheckpoints(complete.checkpoint, complete, write)
+    }
     return shared
   } catch (error) {
     await storage.close()
@@ -122,6 +128,8 @@ export function sharedOver(
     replicator: undefined,
     settleTimer: undefined,
     checkpointing: undefined,
+    checkpoints: undefined,
+    automaticCheckpoints: undefined,
     wasDegraded: false,
     closing: undefined,
     quarantine: undefined,

@@ -6,6 +6,7 @@ import { nodeFileSystem, type FileSystem } from './base/file-system.ts'
 import { systemRandom, type Random } from './base/random.ts'
 import { systemTime, type Time } from './base/time.ts'
 import { silentLog, type Log } from './base/log.ts'
+import type { AutomaticCheckpointOptions } from './automatic-checkpoints.ts'
 import { ContextStoreError } from './errors.ts'
 import { chosenAddresses, firstAddress } from './interfaces.ts'
 import { detect } from './job-environment.ts'
@@ -15,6 +16,8 @@ import { readReaderToken } from './replication/reader-token.ts'
 import { secretBytesMin } from './replication/replicator.ts'
 import type { ListenAt } from './replication/transport.ts'
 import { tlsOf, type Certificates } from './replication/websocket-transport.ts'
+import type { WatchedSignal } from './signals.ts'
+import type { Retention } from './snapshot/generation-policy.ts'
 
 /** How a store is opened. Everything is optional: `openStore()` is a store in memory, alone. */
 export interface StoreOptions {
@@ -80,7 +83,7 @@ export interface StoreOptions {
    * workers that wrote in this environment; with `include: 'all'` also what was learnt from peers, so that it survives their loss:
    * in a job of N stores N times the bytes. @default include 'own'
    */
-  readonly checkpoint?: { readonly dir: string; readonly include?: 'own' | 'all' }
+  readonly checkpoint?: CheckpointSettings
   /**
    * Counters, progress and unscoped statistics are written at the latest this many milliseconds after a call. Lower = others
    * see them sooner, more cells. @default 100
@@ -101,6 +104,28 @@ export interface StoreOptions {
   readonly random?: Random
 }
 
+/** Where checkpoints go, which are written by themselves, and which stay. */
+export interface CheckpointSettings {
+  readonly dir: string
+  readonly include?: 'own' | 'all'
+  /** Also writes one so often by itself, milliseconds, at least 1,000; the first within half of that to all of it. Lower = less is lost with a node, more is written. @default never */
+  readonly everyMs?: number
+  /**
+   * When the job is ended, milliseconds since 1970: one is written `marginMs` before. `false`: not even where the environment says when.
+   * @default CAIRN_DEADLINE, SLURM_JOB_END_TIME (seconds), else none
+   */
+  readonly deadline?: number | false
+  /** How long before the deadline, milliseconds. More = safer on a slow file system, less work is in it. @default 60,000 */
+  readonly marginMs?: number
+  /**
+   * Also writes one at these signals. Afterwards, or after 10 s, a signal does what it would have done: where nobody else listens to SIGTERM, SIGINT or
+   * SIGHUP the process ends of it; where the host does, that decides alone. At SIGUSR1 and SIGUSR2 the process goes on. A second signal meanwhile does not wait. @default none
+   */
+  readonly onSignals?: readonly WatchedSignal[]
+  /** What stays: at least so many newest generations, and all younger than so much. What restoring needs and what has a tag always stays. @default 2, 0 */
+  readonly keep?: Retention
+}
+
 /** Options with every default filled in. */
 export interface CompleteOptions {
   readonly dir: string | undefined
@@ -111,7 +136,7 @@ export interface CompleteOptions {
   readonly job: string
   readonly restartCount: number
   readonly network: NetworkOptions | undefined
-  readonly checkpoint: { readonly dir: string; readonly include: 'own' | 'all' } | undefined
+  readonly checkpoint: CheckpointOptions | undefined
   readonly coalesceMs: number
   readonly journalLife: boolean
   readonly log: Log
@@ -119,6 +144,13 @@ export interface CompleteOptions {
   readonly random: Random
   /** Where checkpoints and the rendezvous directory are. */
   readonly fileSystem: FileSystem
+}
+
+/** Where checkpoints go, and when. */
+export interface CheckpointOptions extends AutomaticCheckpointOptions {
+  readonly dir: string
+  readonly include: 'own' | 'all'
+  readonly keep: Retention
 }
 
 /** How the store talks to others. */
@@ -181,13 +213,35 @@ function checkResolve(resolve: Resolve): Resolve {
   throw invalid(`resolve is ${JSON.stringify(resolve)}`, "Give 'newest' or a function of the candidates.")
 }
 
+const marginMsDefault = 60_000
+const everyMsMin = 1_000
+const signals: readonly string[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
+
 function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['checkpoint'] {
   if (checkpoint === undefined) return undefined
-  const { dir, include = 'own' } = checkpoint
+  const { dir, include = 'own', everyMs, marginMs = marginMsDefault, onSignals = [], keep = {} } = checkpoint
   if (typeof dir !== 'string' || dir === '')
     throw invalid(`checkpoint.dir is ${JSON.stringify(dir)}`, 'Give a path.')
-  if (include === 'own' || include === 'all') return { dir, include }
-  throw invalid(`checkpoint.include is ${JSON.stringify(include)}`, "Give 'own' or 'all'.")
+  if (include !== 'own' && include !== 'all')
+    throw invalid(`checkpoint.include is ${JSON.stringify(include)}`, "Give 'own' or 'all'.")
+  if (everyMs !== undefined) checkInteger('checkpoint.everyMs', everyMs, everyMsMin)
+  checkInteger('checkpoint.marginMs', marginMs, 0)
+  if (keep.generations !== undefined) checkInteger('checkpoint.keep.generations', keep.generations, 1)
+  if (keep.ageMs !== undefined) checkInteger('checkpoint.keep.ageMs', keep.ageMs, 0)
+  if (!Array.isArray(onSignals) || !onSignals.every((signal) => signals.includes(signal)))
+    throw invalid(
+      `checkpoint.onSignals is ${JSON.stringify(onSignals)}`,
+      `Give some of ${signals.join(', ')}.`,
+    )
+  const deadline = deadlineOf(checkpoint.deadline)
+  return { dir, include, everyMs, deadline, marginMs, onSignals: [...new Set(onSignals)], keep }
+}
+
+function deadlineOf(given: number | false | undefined): number | undefined {
+  if (given === false) return undefined
+  if (given === undefined) return detect('deadline', process.env)?.value
+  checkInteger('checkpoint.deadline', given, 0)
+  return given
 }
 
 function networkOptions(options: StoreOptions): NetworkOptions | undefined {

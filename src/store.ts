@@ -4,6 +4,7 @@
  * Writes are visible when the call returns and durable when `flush` resolves. Reads are synchronous and fold all followed shards. Errors of
  * use are thrown at the call, errors of durability at `flush`; nothing else of ours reaches the user's process.
  */
+import type { AutomaticCheckpoints } from './automatic-checkpoints.ts'
 import type { Timer } from './base/time.ts'
 import type { ContextStore } from './context-store.ts'
 import { namesOf, refuseAsynchronous, type Core } from './core.ts'
@@ -18,13 +19,13 @@ import type { Key, KeyElement } from './model/key.ts'
 import { addressOf, checkWorkerName, parseShardName } from './model/shard.ts'
 import { bindDocument } from './model/yjs-bridge.ts'
 import type { Value } from './model/value.ts'
-import type { CompleteOptions } from './options.ts'
+import type { CheckpointOptions, CompleteOptions } from './options.ts'
 import type { PeerStatus, Replicator, RoundReport } from './replication/replicator.ts'
 import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
 import type { Quarantine } from './storage/quarantine.ts'
-import { writeCheckpoint, type Checkpoint } from './snapshot/checkpoint.ts'
+import { Checkpoints, type Checkpoint } from './snapshot/checkpoint.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { makeClientToken } from './replication/client-token.ts'
 import { makeReaderToken } from './replication/reader-token.ts'
@@ -105,6 +106,9 @@ export interface Shared {
   settleTimer: Timer | undefined
   /** The checkpoint on its way, if any; never rejects. */
   checkpointing: Promise<void> | undefined
+  /** Made by the first checkpoint: what follows changes costs every write a little. */
+  checkpoints: Checkpoints | undefined
+  automaticCheckpoints: AutomaticCheckpoints | undefined
   /** What was done with a damaged directory at opening. */
   readonly quarantine: Quarantine | undefined
   /** The last flush failed. */
@@ -468,7 +472,7 @@ export class Store implements ContextStore {
 
   /**
    * Writes the state of this environment's shards as a new generation on the shared file system: durable and verified when it resolves. Never two at
-   * once: a second call waits for the first. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
+   * once: a second call waits for the first. Cost: what was changed since the last one, or, now and then and at first, all live cells, while calls go on. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
    */
   checkpoint(options: { readonly tag?: string } = {}): Promise<Checkpoint> {
     const previous = this.#shared.checkpointing
@@ -480,31 +484,35 @@ export class Store implements ContextStore {
     return next
   }
 
-  async #writeCheckpoint(options: { readonly tag?: string }): Promise<Checkpoint> {
-    const { dir, include } = this.#checkpointOptions()
+  async #writeCheckpoint(request: { readonly tag?: string }): Promise<Checkpoint> {
+    this.#checkpointOptions()
     this.#checkOpen()
     await this.#makeDurable()
-    const { options: complete, environment, writers } = this.#shared
-    const { job, time, random, fileSystem } = complete
-    return writeCheckpoint(environment.snapshotSource(include, writers.keys()), {
-      directory: dir,
-      job,
-      software: softwareVersion,
-      time,
-      random,
-      fileSystem,
-      ...options,
-    })
+    return (this.#shared.checkpoints ??= this.#makeCheckpoints()).write(request)
+  }
+
+  #makeCheckpoints(): Checkpoints {
+    const { options, environment, writers } = this.#shared
+    const { dir: directory, include, keep } = this.#checkpointOptions()
+    const { job, time, random, fileSystem } = options
+    return new Checkpoints(
+      environment.snapshotSource(include, () => writers.keys()),
+      { directory, job, keep, software: softwareVersion, time, random, fileSystem },
+    )
   }
 
   /**
-   * Merges the newest verified generation of every environment in the checkpoint directory. Restoring twice, or an older one after a newer
-   * one, changes nothing. Throws `SNAPSHOT_MISSING` where there is none.
+   * Merges the newest verified generation of every environment in the checkpoint directory, or the newest with a tag, or up to a moment. Restoring
+   * twice, or an older one after a newer one, changes nothing: what was merged stays. Damaged generations are passed over for the one before, and told.
+   * `findCheckpoints` tells beforehand what would be used. Throws `SNAPSHOT_MISSING` where there is none, `SNAPSHOT_DAMAGED` where none is whole.
+   *
+   * @param options.tag only generations with this tag
+   * @param options.until only generations written up to then, milliseconds since 1970
    */
-  async restore(): Promise<RestoreReport> {
+  async restore(options: { readonly tag?: string; readonly until?: number } = {}): Promise<RestoreReport> {
     this.#checkOpen()
     const { fileSystem } = this.#shared.options
-    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir, { fileSystem })
+    const restoration = await restoreCheckpoint(this.#checkpointOptions().dir, { ...options, fileSystem })
     for await (const { shards } of restoration) this.#shared.environment.apply(shards)
     await this.#makeDurable()
     const { files, skipped, lost } = restoration
@@ -573,6 +581,7 @@ export class Store implements ContextStore {
   async #close(leaveScopes: (writer: Writer, draft: Draft) => void): Promise<void> {
     const { environment, clients, writers, watchers, settleTimer, replicator } = this.#shared
     settleTimer?.cancel()
+    this.#shared.automaticCheckpoints?.cancel()
     try {
       for (const writer of writers.values()) {
         if (writer.isVoid) continue
@@ -584,6 +593,7 @@ export class Store implements ContextStore {
     } finally {
       for (const watcher of watchers) watcher.end()
       await this.#shared.checkpointing
+      this.#shared.checkpoints?.close()
       clients.close()
       await replicator?.close()
       await environment.storage.close()
@@ -616,7 +626,7 @@ export class Store implements ContextStore {
     }
   }
 
-  #checkpointOptions(): { readonly dir: string; readonly include: 'own' | 'all' } {
+  #checkpointOptions(): CheckpointOptions {
     const { checkpoint } = this.#shared.options
     if (checkpoint !== undefined) return checkpoint
     throw new ContextStoreError(

@@ -1,4 +1,5 @@
-/** A checkpoint after 1,000 changes in a million keys of which there is a checkpoint already; on disk. The product writes all of it again. */
+/** A checkpoint after 1,000 changes in a million keys of which there is a checkpoint already; on disk. Two full checkpoints come first:
+ * only then increments do, so that one damaged file is never all there is. */
 import { recordsOf } from '../harness/record.js'
 import { timed } from './support/files.js'
 import { filled } from './support/stores.js'
@@ -24,6 +25,7 @@ export default {
       fixtures: (size) => [`overwritten-${size}`],
       open: async (bench) => {
         const opened = await bench.peer.open(bench.fixtures[0], '', { checkpoint: { dir: bench.newDir() } })
+        await opened.store.checkpoint()
         await opened.store.checkpoint()
         return opened
       },

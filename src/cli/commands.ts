@@ -7,6 +7,7 @@ import { getCommand } from './commands/get.ts'
 import { infoCommand } from './commands/info.ts'
 import { keysCommand } from './commands/keys.ts'
 import { mergeCommand } from './commands/merge.ts'
+import { restoreCommand } from './commands/restore.ts'
 import { statusCommand } from './commands/status.ts'
 import { verifyCommand } from './commands/verify.ts'
 
@@ -21,4 +22,5 @@ export const commands: readonly CommandDescription[] = [
   infoCommand,
   diffCommand,
   statusCommand,
+  restoreCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

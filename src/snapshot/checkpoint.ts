@@ -1,21 +1,29 @@
 /**
- * A checkpoint: the state of an environment's shards, at one instant, as one committed file.
+ * Checkpoints of an environment: the state of its shards, at one instant, as a committed file; or, on top of the generation before, what was
+ * changed since.
  *
- * 1. The states are encoded, synchronously, so that they are of one instant.
- * 2. The snapshot is committed (`commit-file.ts`): whole, read back, renamed.
- * 3. The environment's manifest, which lists its generations, is committed the same way.
- * 4. Only then generations that nobody needs any more are deleted.
+ * 1. What the directory has of this environment is looked up, and whether an increment is enough (`generation-policy.ts`).
+ * 2. The instant: clocks are noted, and whatever dies from now on is kept until it has been read. From here on the states are encoded in slices,
+ *    between which writes go on, as they were at the instant.
+ * 3. The snapshot is committed (`commit-file.ts`): whole, read back, renamed.
+ * 4. The environment's manifest, which lists its generations, is committed the same way.
+ * 5. Only then generations that nobody needs any more are deleted.
  *
- * Wherever this stops, the generations committed before are there, and the new one is either not there or
- * whole. The two newest that are sound and all that have a tag are kept.
+ * Wherever this stops, the generations committed before are there, and the new one is either not there or whole.
+ *
+ * An increment needs to know what died since its base. That is recorded from one checkpoint to the next, in memory: the first checkpoint of an
+ * opening is a full one.
  */
 import { join } from 'node:path'
 import { assert } from '../base/assert.ts'
 import type { Random } from '../base/random.ts'
 import type { Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
-import { encodeState, type ShardView } from '../model/shard-document.ts'
+import { equalClocks, noClocks, type Clocks } from '../model/clocks.ts'
+import { PinnedState } from '../model/pinned-state.ts'
+import { rootDigest, type Change, type ShardView } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
+import { encodeInSlices, type DeadRuns } from '../model/state-encoder.ts'
 import {
   asNotDurable,
   commitFile,
@@ -30,7 +38,16 @@ import {
   type FileHash,
   type FileSystem,
 } from '../base/file-system.ts'
-import { cellsOfSections, compareNames, digestOfSections, type SnapshotManifest } from './format.ts'
+import { ChangeRecord } from './change-record.ts'
+import { cellsOfSections, compareNames, type SnapshotOrigin } from './format.ts'
+import {
+  causeForFull,
+  chainOf,
+  divideGenerations,
+  fullGenerationsKeptMin,
+  type NextGeneration,
+  type Retention,
+} from './generation-policy.ts'
 import {
   byGeneration,
   checkEnvironment,
@@ -44,55 +61,54 @@ import {
   type Generation,
 } from './generations.ts'
 import { openSnapshotFile } from './snapshot-file.ts'
-import { writeSnapshot, type SectionInput } from './snapshot-writer.ts'
+import { writeSnapshot, type SectionInput, type StateFacts } from './snapshot-writer.ts'
 
-/** One shard, as a source shows it. */
-export interface SourceShard {
-  readonly shard: ShardName
-  readonly view: ShardView
-  /** Digest of the state in `view`. */
-  readonly digest: string
-  /** Live cells in `view`. */
-  readonly cells: number
-}
-
-/**
- * Whose state is checkpointed. `writeCheckpoint` asks once, at its start, and does not yield until it has
- * read every view.
- */
+/** Whose state is checkpointed. */
 export interface SnapshotSource {
   /** Identity of the environment; part of file names: letters, digits, `_`, `-`, up to 64. */
   readonly environment: string
-  /** Each shard once, in any order. Shards without clocks are left out of the snapshot. */
-  shards(): Iterable<SourceShard>
+  /** What is there now: each shard once, in any order. Shards without clocks are left out of the snapshot. */
+  shards(): Iterable<StateFacts>
+  /** One shard as it is now; not used beyond the next change. */
+  view(shard: ShardName): ShardView
+  /** Calls `listener` after every change of any shard. Returns what ends that. */
+  onCommit(listener: (changes: readonly Change[]) => void): () => void
 }
 
-export interface CheckpointOptions {
+export interface CheckpointsOptions {
   /** Usually on the shared file system; shared by all environments of a job. Created where it is missing. */
   readonly directory: string
-  /**
-   * The application's own name for this moment, e.g. `step-1000`, up to 1,024 characters. A tagged generation
-   * is never deleted. @default none
-   */
-  readonly tag?: string
   /** Name of the job, for people. */
   readonly job: string
-  /** Number of this checkpoint, above those committed before. @default the one after the newest */
-  readonly generation?: number
   /** Deflates: smaller files (context often to a fifth) for about 1 s of work per 100 MB. @default false */
   readonly compress?: boolean
+  /** What stays; what is needed for restoring, and all with a tag, always does. @default the newest two */
+  readonly keep?: Retention
   /** What writes this, for people. @default 'cairn-store' */
   readonly software?: string
-  /**
-   * Newest generations of other environments, as gossip told: whoever restores finds them although a listing
-   * is out of date. @default none
-   */
-  readonly others?: ReadonlyMap<string, number>
   readonly random: Random
   readonly time: Time
   /** @default the computer's own */
   readonly fileSystem?: FileSystem
 }
+
+/** One checkpoint. */
+export interface CheckpointRequest {
+  /**
+   * The application's own name for this moment, e.g. `step-1000`, up to 1,024 characters. A tagged generation
+   * is never deleted. @default none
+   */
+  readonly tag?: string
+  /** Number of this checkpoint, above those committed before. @default the one after the newest */
+  readonly generation?: number
+  /**
+   * Newest generations of other environments, as gossip told: whoever restores finds them although a listing
+   * is out of date. @default none
+   */
+  readonly others?: ReadonlyMap<string, number>
+}
+
+export type CheckpointOptions = CheckpointsOptions & CheckpointRequest
 
 /** A committed checkpoint. */
 export interface Checkpoint extends Generation {
@@ -105,73 +121,250 @@ export interface Checkpoint extends Generation {
   readonly removed: readonly string[]
 }
 
-/** As long as so many are sound, one may be damaged. */
-export const generationsKeptMin = 2
 const tagLengthMax = 1024
 
-/**
- * Writes the state of `source` as the next generation. It is of the instant of the call: everything is
- * encoded before the first `await`.
- *
- * That is a limit, to be lifted: all encoded sections are in memory at once, as many bytes as the file will
- * have, and the event loop stands still while they are encoded. Run one checkpoint of an environment at a
- * time; different environments may share the directory without any order.
- *
- * Throws `OPTION_INVALID`; `OUTPUT_EXISTS` where the generation, or a later one, is committed already;
- * `NOT_DURABLE` for everything the file system refuses, with its error as cause: then no partial file is
- * left, and earlier generations are untouched; `FORMAT_NEWER` where a later version keeps the manifest.
- */
+/** One full checkpoint, as `Checkpoints.write` makes it. */
 export async function writeCheckpoint(
   source: SnapshotSource,
   options: CheckpointOptions,
 ): Promise<Checkpoint> {
-  checkEnvironment(source.environment)
-  checkOptions(options)
-  const sections = encodeSource(source)
-  const { environment } = source
-  const { directory, tag = '' } = options
-  const fileSystem = options.fileSystem ?? nodeFileSystem
-  const commit: CommitOptions = { fileSystem, random: options.random, overwrite: true }
-
-  const held = await readHeld(directory, environment, options.time.now(), fileSystem)
-  const generation = chooseGeneration(options.generation, held)
-  const file = snapshotFileName(environment, generation)
-  const path = join(directory, file)
-
-  const origin = {
-    environment,
-    generation,
-    tag,
-    job: options.job,
-    software: options.software ?? 'cairn-store',
+  const checkpoints = new Checkpoints(source, options)
+  try {
+    return await checkpoints.write(options)
+  } finally {
+    checkpoints.close()
   }
-  let manifest: SnapshotManifest | undefined
-  const written: FileHash = await commitFile(
-    path,
-    async (sink) => {
-      manifest = await writeSnapshot(sink, origin, sections, options.compress ?? false)
-    },
-    commit,
-  )
-  assert(manifest !== undefined, 'a committed snapshot was written')
-  const cells = cellsOfSections(manifest.sections)
-  const entry: Generation = { generation, file, ...written, tag, cells, created: options.time.now() }
-
-  const earlier = held.generations.filter((other) => other.generation !== generation)
-  const { kept, dropped } = await chooseKept(directory, environment, earlier, fileSystem)
-  const generations = [...kept, entry].sort(byGeneration)
-  await commitManifest(directory, { environment, generations, others: options.others ?? new Map() }, commit)
-  const removed = await removeAll(directory, [...dropped, ...held.leftovers], fileSystem)
-  const digest = digestOfSections(manifest.sections)
-  return { ...entry, environment, path, shards: manifest.sections.length, digest, removed }
 }
 
-function checkOptions({ tag, job, generation }: CheckpointOptions): void {
+/** The generation that the next one may be an increment on. */
+interface Base {
+  readonly generation: number
+  readonly fileSha256: Uint8Array
+  readonly sha256: string
+  readonly clocks: ReadonlyMap<ShardName, Clocks>
+  /** What died since. */
+  readonly record: ChangeRecord
+}
+
+/** One shard at the instant of a checkpoint. */
+interface PinnedShard {
+  readonly facts: StateFacts
+  readonly state: PinnedState
+}
+
+/** All shards at the instant of a checkpoint, by name, and what died since then. */
+interface Instant {
+  readonly shards: ReadonlyMap<ShardName, PinnedShard>
+  readonly record: ChangeRecord
+}
+
+/** The checkpoints that one opening of an environment writes into one directory, one after the other. */
+export class Checkpoints {
+  readonly #source: SnapshotSource
+  readonly #options: CheckpointsOptions
+  readonly #fileSystem: FileSystem
+  readonly #unsubscribe: () => void
+  #base: Base | undefined
+  #instant: Instant | undefined
+
+  /** From now on changes are followed, until `close`. Throws `OPTION_INVALID`. */
+  constructor(source: SnapshotSource, options: CheckpointsOptions) {
+    checkEnvironment(source.environment)
+    if (typeof options.job !== 'string' || !options.job.isWellFormed())
+      throw invalid('This is no name of a job.', 'Give a text.')
+    this.#source = source
+    this.#options = options
+    this.#fileSystem = options.fileSystem ?? nodeFileSystem
+    this.#unsubscribe = source.onCommit((changes) => this.#follow(changes))
+  }
+
+  close(): void {
+    this.#unsubscribe()
+  }
+
+  #follow(changes: readonly Change[]): void {
+    const instant = this.#instant
+    if (instant === undefined) this.#base?.record.note(changes)
+    else {
+      instant.record.note(changes)
+      for (const { shard, died } of changes) instant.shards.get(shard)?.state.keep(died)
+    }
+  }
+
+  /**
+   * Writes the next generation. It holds everything that was there at the call, and is of one instant. Run one at a time; different environments
+   * may share the directory without any order.
+   *
+   * Cost: of an increment O(changes since the generation before); of a full one all live cells, in slices of some milliseconds. Memory: the bytes of
+   * one shard, and what dies meanwhile.
+   *
+   * Throws `OPTION_INVALID`; `OUTPUT_EXISTS` where the generation, or a later one, is committed already;
+   * `NOT_DURABLE` for everything the file system refuses, with its error as cause: then no partial file is
+   * left, and earlier generations are untouched; `FORMAT_NEWER` where a later version keeps the manifest.
+   */
+  async write(request: CheckpointRequest = {}): Promise<Checkpoint> {
+    checkRequest(request)
+    assert(this.#instant === undefined, 'one checkpoint at a time')
+    const { environment } = this.#source
+    const { directory, time, compress = false } = this.#options
+    const { tag = '', others = new Map<string, number>() } = request
+    const fileSystem = this.#fileSystem
+    const commit: CommitOptions = { fileSystem, random: this.#options.random, overwrite: true }
+
+    const held = await readHeld(directory, environment, time.now(), fileSystem)
+    const generation = chooseGeneration(request.generation, held, time.now())
+    const soundFulls = await this.#soundFulls(held)
+    const chain = await this.#chainBelow(held)
+
+    const instant = (this.#instant = this.#pin())
+    try {
+      const cause = causeForFull(this.#nextGeneration(instant, chain, soundFulls.length))
+      const base = cause === undefined ? this.#base : undefined
+      const file = snapshotFileName(environment, generation)
+      const path = join(directory, file)
+      const origin: SnapshotOrigin = {
+        environment,
+        generation,
+        tag,
+        job: this.#options.job,
+        software: this.#options.software ?? 'cairn-store',
+        ...(base === undefined ? {} : { base: { generation: base.generation, fileSha256: base.fileSha256 } }),
+      }
+      let fileSha256: Uint8Array | undefined
+      const written: FileHash = await commitFile(
+        path,
+        async (sink) => {
+          ;({ fileSha256 } = await writeSnapshot(sink, origin, this.#sections(instant, base), compress))
+        },
+        commit,
+      )
+      const facts = Array.from(instant.shards.values(), (shard) => shard.facts)
+      const entry: Generation = {
+        generation,
+        file,
+        ...written,
+        tag,
+        cells: facts.reduce((cells, shard) => cells + shard.cells, 0),
+        created: time.now(),
+        ...(base === undefined ? {} : { base: base.generation }),
+      }
+      const earlier = held.generations.filter((other) => other.generation !== generation)
+      const floor = soundFulls[base === undefined ? 0 : 1] ?? 0
+      const { kept, dropped } = divideGenerations(
+        [...earlier, entry].sort(byGeneration),
+        floor,
+        this.#options.keep ?? {},
+        time.now(),
+      )
+      await commitManifest(directory, { environment, generations: kept, others }, commit)
+      const clocks = new Map(facts.map((shard) => [shard.shard, shard.clocks]))
+      assert(fileSha256 !== undefined, 'a committed snapshot was written')
+      this.#base = { generation, fileSha256, sha256: entry.sha256, clocks, record: instant.record }
+      const garbage = [...dropped.map((other) => other.file), ...held.leftovers]
+      const removed = await removeAll(directory, garbage, fileSystem)
+      const digest = rootDigest(facts.map((shard) => [shard.shard, shard]))
+      return { ...entry, environment, path, shards: facts.length, digest, removed }
+    } finally {
+      if (this.#base?.record !== instant.record) this.#base?.record.join(instant.record)
+      this.#instant = undefined
+    }
+  }
+
+  /** The newest full generations that are sound, as many as matter, newest first. */
+  async #soundFulls({ generations }: Held): Promise<number[]> {
+    const sound: number[] = []
+    for (const entry of generations.toReversed()) {
+      if (sound.length === fullGenerationsKeptMin) break
+      if (entry.base !== undefined) continue
+      const { directory } = this.#options
+      if (await isSound(directory, this.#source.environment, entry, this.#fileSystem))
+        sound.push(entry.generation)
+    }
+    return sound
+  }
+
+  /** The files that an increment would be based on, where they are all there as they were written. */
+  async #chainBelow({ generations }: Held): Promise<readonly Generation[] | undefined> {
+    const newest = generations.at(-1)
+    if (newest === undefined || this.#base?.sha256 !== newest.sha256) return undefined
+    const chain = chainOf(generations, newest.generation)
+    for (const { file, bytes } of chain ?? []) {
+      const facts = await this.#fileSystem.stat(join(this.#options.directory, file)).catch(() => undefined)
+      if (facts?.size !== bytes) return undefined
+    }
+    return chain
+  }
+
+  #pin(): Instant {
+    const shards = [...this.#source.shards()].filter(({ clocks }) => clocks.size > 0)
+    const pinned = shards
+      .sort((a, b) => compareNames(a.shard, b.shard))
+      .map((facts): [ShardName, PinnedShard] => {
+        const state = new PinnedState(facts.clocks, () => this.#source.view(facts.shard))
+        const { shard, digest, cells } = facts
+        return [shard, { facts: { shard, clocks: state.clocks, digest, cells }, state }]
+      })
+    return { shards: new Map(pinned), record: new ChangeRecord() }
+  }
+
+  #nextGeneration(
+    { shards }: Instant,
+    chain: readonly Generation[] | undefined,
+    soundFulls: number,
+  ): NextGeneration {
+    const { record, clocks } = this.#base ?? { record: undefined, clocks: undefined }
+    let [cells, changedCells] = [0, record?.size ?? 0]
+    for (const { facts } of shards.values()) {
+      cells += facts.cells
+      const since = clocks?.get(facts.shard) ?? noClocks
+      for (const [incarnation, clock] of facts.clocks) changedCells += clock - (since.get(incarnation) ?? 0)
+    }
+    const above = chain?.slice(0, -1) ?? []
+    return {
+      isBaseThere: chain !== undefined && record?.isComplete === true,
+      soundFulls,
+      increments: above.length,
+      incrementBytes: above.reduce((sum, { bytes }) => sum + bytes, 0),
+      fullBytes: chain?.at(-1)?.bytes ?? 0,
+      changedCells,
+      cells,
+    }
+  }
+
+  /** All shards, or with `base` those that were changed since. */
+  *#sections({ shards }: Instant, base: Base | undefined): Iterable<SectionInput> {
+    for (const { facts, state } of shards.values()) {
+      const since = base?.clocks.get(facts.shard)
+      // Every change moves a clock.
+      if (since !== undefined && equalClocks(since, facts.clocks)) continue
+      const dead = since === undefined ? noDeadRuns : base?.record.below(facts.shard, since)
+      const slices = encodeInSlices(state, since ?? noClocks, dead ?? noDeadRuns)
+      yield { kind: 'pieces', facts, since, pieces: inTurns(slices) }
+    }
+  }
+}
+
+const noDeadRuns: DeadRuns = new Map()
+
+/** Lets others have their turn now and then, where there is much to encode. */
+async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let slices = 0
+  for (const piece of pieces) {
+    if (piece.length > 0) yield piece
+    else if (++slices % slicesInTurn === 0) await nextTurn()
+  }
+}
+
+/** Slices of 1,000 cells that are encoded before others get their turn. */
+const slicesInTurn = 4
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+function checkRequest({ tag, generation }: CheckpointRequest): void {
   if (tag !== undefined && (typeof tag !== 'string' || tag.length > tagLengthMax || !tag.isWellFormed())) {
     throw invalid('This is no tag.', `A tag is a text of up to ${tagLengthMax} characters.`)
-  }
-  if (typeof job !== 'string' || !job.isWellFormed()) {
-    throw invalid('This is no name of a job.', 'Give a text.')
   }
   if (generation !== undefined && !(Number.isSafeInteger(generation) && generation >= 1)) {
     throw invalid(`The generation is ${generation}.`, 'Give a whole number from 1, or leave it out.')
@@ -182,24 +375,14 @@ function invalid(sentence: string, hint: string): ContextStoreError {
   return new ContextStoreError('OPTION_INVALID', sentence, hint)
 }
 
-/** All states of one instant, sorted. */
-function encodeSource(source: SnapshotSource): SectionInput[] {
-  const shards = [...source.shards()].filter(({ view }) => view.clocks.size > 0)
-  return shards
-    .sort((a, b) => compareNames(a.shard, b.shard))
-    .map(({ shard, view, digest, cells }) => {
-      // Copied: a source may hand out clocks that go on counting.
-      const facts = { shard, clocks: new Map(view.clocks), digest, cells }
-      return { kind: 'state', facts, update: encodeState(view) }
-    })
-}
-
 /** What an environment has in the directory. */
 interface Held {
   /** Ascending: those of the manifest, and whole files that a process did not live to add to it. */
   readonly generations: readonly Generation[]
   /** The newest in the manifest, 0 for none. */
   readonly newestCommitted: number
+  /** The manifest is damaged: what is there is known from a listing only. */
+  readonly isGuessed: boolean
   /** Temporary files of a process that was killed. */
   readonly leftovers: readonly string[]
 }
@@ -212,18 +395,20 @@ async function readHeld(
 ): Promise<Held> {
   await makeDirectory(fileSystem, directory)
   const names = await fileSystem.readdir(directory).catch(() => [])
-  const listed = await readOwnManifest(directory, environment, fileSystem)
+  const found = await readOwnManifest(directory, environment, fileSystem)
+  const listed = found ?? []
   const generations = [...listed]
   for (const name of names) {
     const known = generations.some(({ file }) => file === name)
     if (known || parseSnapshotFileName(name)?.environment !== environment) continue
-    const found = await readUnlisted(directory, name, nowMs, fileSystem)
-    if (found !== undefined) generations.push(found)
+    const sound = await readUnlisted(directory, name, nowMs, fileSystem)
+    if (sound !== undefined) generations.push(sound)
   }
   const leftovers = names.filter((name) => environmentOf(temporaryTarget(name) ?? '') === environment)
   return {
     generations: generations.sort(byGeneration),
     newestCommitted: listed.at(-1)?.generation ?? 0,
+    isGuessed: found === undefined,
     leftovers,
   }
 }
@@ -232,17 +417,17 @@ function environmentOf(name: string): string | undefined {
   return parseSnapshotFileName(name)?.environment ?? parseManifestFileName(name)
 }
 
-/** A damaged manifest is made anew from the files; one that cannot be read now is not taken for damaged. */
+/** `undefined` for a damaged manifest: it is made anew from the files. One that cannot be read now is not taken for damaged. */
 async function readOwnManifest(
   directory: string,
   environment: string,
   fileSystem: FileSystem,
-): Promise<readonly Generation[]> {
+): Promise<readonly Generation[] | undefined> {
   try {
     return (await readEnvironmentManifest(directory, environment, fileSystem))?.generations ?? []
   } catch (error) {
     if (!(error instanceof ContextStoreError) || error.code !== 'SNAPSHOT_DAMAGED') throw error
-    if (systemErrorCode(error.cause) === undefined) return []
+    if (systemErrorCode(error.cause) === undefined) return undefined
     throw asNotDurable(join(directory, manifestFileName(environment)), error.cause)
   }
 }
@@ -256,20 +441,26 @@ async function readUnlisted(
 ): Promise<Generation | undefined> {
   try {
     await using snapshot = await openSnapshotFile(join(directory, file), { fileSystem })
-    const { environment, generation, tag } = snapshot.manifest
+    const { environment, generation, tag, base } = snapshot.manifest
     if (snapshotFileName(environment, generation) !== file) return undefined
     const sha256 = await snapshot.verifyBytes()
     const cells = cellsOfSections(snapshot.sections)
-    return { generation, file, sha256, bytes: snapshot.bytes, tag, cells, created: nowMs }
+    const found = { generation, file, sha256, bytes: snapshot.bytes, tag, cells, created: nowMs }
+    return base === undefined ? found : { ...found, base: base.generation }
   } catch {
     return undefined
   }
 }
 
-/** A generation is written once. Only one that never got into the manifest may be written again. */
-function chooseGeneration(wanted: number | undefined, held: Held): number {
+/**
+ * A generation is written once. Only one that never got into the manifest may be written again.
+ *
+ * Where the manifest is damaged and the listing may be old, nothing tells how far the numbers came: then it is the seconds since 1970, which no
+ * counting reaches.
+ */
+function chooseGeneration(wanted: number | undefined, held: Held, nowMs: number): number {
   const newest = held.generations.at(-1)?.generation ?? 0
-  const generation = wanted ?? newest + 1
+  const generation = wanted ?? Math.max(newest + 1, held.isGuessed ? Math.floor(nowMs / 1000) : 0)
   if (generation > held.newestCommitted && generation >= newest) return generation
   throw new ContextStoreError(
     'OUTPUT_EXISTS',
@@ -278,30 +469,7 @@ function chooseGeneration(wanted: number | undefined, held: Held): number {
   )
 }
 
-/**
- * What stays: the newest that still open (the one just committed counts as the first), everything newer than
- * those, and all with a tag. Opening checks size, both ends and the manifest's hash; it does not read the old
- * file again, which would double what a checkpoint reads.
- */
-async function chooseKept(
-  directory: string,
-  environment: string,
-  earlier: readonly Generation[],
-  fileSystem: FileSystem,
-): Promise<{ kept: Generation[]; dropped: string[] }> {
-  const kept: Generation[] = []
-  const dropped: string[] = []
-  let sound = 1
-  for (const entry of earlier.toReversed()) {
-    if (sound < generationsKeptMin) {
-      kept.push(entry)
-      if (await isSound(directory, environment, entry, fileSystem)) sound++
-    } else if (entry.tag !== '') kept.push(entry)
-    else dropped.push(entry.file)
-  }
-  return { kept, dropped }
-}
-
+/** Opening checks size, both ends and the manifest's hash; it does not read the old file again, which would double what a checkpoint reads. */
 async function isSound(
   directory: string,
   environment: string,

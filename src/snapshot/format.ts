@@ -4,13 +4,15 @@
  *
  * | part | bytes | content |
  * |---|---|---|
- * | header | 16 | magic (8), version (uint32), flags (uint32, 0) |
+ * | header | 16 | magic (8), version (uint32), flags (uint32; 1: an increment) |
  * | sections | | one a shard, ascending by name, without holes: its state as one canonical update, or deflated |
  * | manifest | | msgpack map: where the file comes from, and what each section holds |
  * | trailer | 80 | SHA-256 of the manifest (32), its length (uint64), SHA-256 of every byte before (32), magic (8) |
  *
  * Integers are little-endian. Invariants:
  *
+ * - An increment holds what was changed since another generation, its base, which it names by hash: sections of shards that were
+ *   changed, as the update from one state to the other. So a chain of files is one state, or shows that it is broken.
  * - The manifest describes every byte between header and manifest exactly once. One damaged bit anywhere is
  *   found by the hash of the part it is in.
  * - A section is a function of the shard's state, and, but for its codec, its bytes are: equal states give
@@ -26,7 +28,7 @@ import { createHash } from 'node:crypto'
 import { equalBytes } from '../base/bytes.ts'
 import { pack, unpack } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
-import { decodeClocks, encodeClocks, equalClocks, type Clocks } from '../model/clocks.ts'
+import { coversClocks, decodeClocks, encodeClocks, equalClocks, type Clocks } from '../model/clocks.ts'
 import { rootDigest } from '../model/shard-document.ts'
 import { parseShardName, type ShardName } from '../model/shard.ts'
 
@@ -56,6 +58,16 @@ export const inflationMax = 256
 export const codec = { none: 0, deflate: 1 } as const
 export type Codec = (typeof codec)[keyof typeof codec]
 
+/** Bits of the header's flags. */
+const incrementFlag = 1
+
+/** The generation on top of which an increment is read. */
+export interface SnapshotBase {
+  readonly generation: number
+  /** SHA-256 of every byte before that field of its trailer. */
+  readonly fileSha256: Uint8Array
+}
+
 /** Where a snapshot comes from. In a merged file all texts are empty and the generation is 0. */
 export interface SnapshotOrigin {
   /** Id of the environment whose checkpoint this is, or empty. */
@@ -67,6 +79,8 @@ export interface SnapshotOrigin {
   readonly job: string
   /** What wrote the file, for people. */
   readonly software: string
+  /** The generation that an increment is read on top of; absent where the file holds whole states. */
+  readonly base?: SnapshotBase
 }
 
 /** One shard's state in a file. */
@@ -89,6 +103,11 @@ export interface Section {
   readonly digest: string
   /** Live cells. */
   readonly cells: number
+  /**
+   * The clocks from which the update leads to this state; only in an increment. Without them it is the whole state. Clocks, digest and cells
+   * are those of the state, lengths and hashes those of the update.
+   */
+  readonly since?: Clocks
 }
 
 export interface SnapshotManifest extends SnapshotOrigin {
@@ -114,15 +133,16 @@ export function compareNames(a: ShardName, b: ShardName): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-export function encodeHeader(): Uint8Array {
+export function encodeHeader(isIncrement = false): Uint8Array {
   const bytes = Buffer.alloc(headerBytes)
   bytes.set(headerMagic)
   bytes.writeUInt32LE(formatVersion, 8)
+  bytes.writeUInt32LE(isIncrement ? incrementFlag : 0, 12)
   return bytes
 }
 
-/** Throws `SNAPSHOT_DAMAGED` or `FORMAT_NEWER`. */
-export function checkHeader(path: string, header: Uint8Array): void {
+/** True for an increment. Throws `SNAPSHOT_DAMAGED` or `FORMAT_NEWER`. */
+export function checkHeader(path: string, header: Uint8Array): boolean {
   if (header.length < headerBytes || !equalBytes(header.subarray(0, 8), headerMagic)) {
     throw damaged(path, 'it does not begin as a snapshot does', {
       hint: 'Is this the right file? Take another copy or generation.',
@@ -131,10 +151,10 @@ export function checkHeader(path: string, header: Uint8Array): void {
   const view = Buffer.from(header.buffer, header.byteOffset, header.length)
   const [version, flags] = [view.readUInt32LE(8), view.readUInt32LE(12)]
   if (version === 0) throw damaged(path, 'its version is 0')
-  if (version <= formatVersion && flags === 0) return
+  if (version <= formatVersion && flags <= incrementFlag) return flags === incrementFlag
   throw new ContextStoreError(
     'FORMAT_NEWER',
-    `Snapshot "${path}" has version ${version}, flags ${flags}; we read up to ${formatVersion}, flags 0.`,
+    `Snapshot "${path}" has version ${version}, flags ${flags}; we read up to ${formatVersion}, flags up to ${incrementFlag}.`,
     'Read it with the cairn-store that wrote it, or a later one. (A damaged header may look like this, too.)',
   )
 }
@@ -183,12 +203,21 @@ export function encodeManifest(manifest: SnapshotManifest): Uint8Array {
     clocks: encodeClocks(section.clocks),
     digest: section.digest,
     cells: section.cells,
+    ...(section.since === undefined ? {} : { since: encodeClocks(section.since) }),
   }))
-  return pack({ environment, generation, tag, job, software, sections })
+  const fields = { environment, generation, tag, job, software, sections }
+  if (manifest.base === undefined) return pack(fields)
+  const { generation: below, fileSha256 } = manifest.base
+  return pack({ ...fields, base: { generation: below, fileSha256 } })
 }
 
-/** Reads a manifest and checks every field, also against the trailer. Throws `SNAPSHOT_DAMAGED`. */
-export function parseManifest(path: string, bytes: Uint8Array, trailer: Trailer): SnapshotManifest {
+/** Reads a manifest and checks every field, also against header and trailer. Throws `SNAPSHOT_DAMAGED`. */
+export function parseManifest(
+  path: string,
+  bytes: Uint8Array,
+  trailer: Trailer,
+  isIncrement: boolean,
+): SnapshotManifest {
   if (bytes.length !== trailer.manifestBytes || !equalBytes(sha256(bytes), trailer.manifestSha256)) {
     throw damaged(
       path,
@@ -202,11 +231,14 @@ export function parseManifest(path: string, bytes: Uint8Array, trailer: Trailer)
   check([environment, tag, job, software].every(isText), 'environment, tag, job and software are texts')
   check(isCount(generation), 'a generation is a whole number')
   check(Array.isArray(listed), 'sections are a list')
+  const base = isIncrement ? parseBase(fields?.['base']) : undefined
+  const isOnTop = base !== undefined && base.generation >= 1 && base.generation < (generation as number)
+  check(isOnTop === isIncrement, 'an increment has an earlier generation as its base')
 
   const sections: Section[] = []
   let end = headerBytes
   for (const element of listed as unknown[]) {
-    const section = parseSection(path, element)
+    const section = parseSection(path, element, isIncrement)
     const { shard, offset, storedBytes } = section
     const before = sections.at(-1)
     check(offset === end, `section ${shard} begins at ${offset}, the one before ends at ${end}`)
@@ -225,7 +257,13 @@ export function parseManifest(path: string, bytes: Uint8Array, trailer: Trailer)
     end === trailer.manifestOffset,
     `${trailer.manifestOffset - end} bytes before it belong to no section`,
   )
-  return { environment, generation, tag, job, software, sections } as SnapshotManifest
+  const manifest = { environment, generation, tag, job, software, sections } as SnapshotManifest
+  return base === undefined ? manifest : { ...manifest, base }
+}
+
+function parseBase(value: unknown): SnapshotBase | undefined {
+  const { generation, fileSha256 } = fieldsOf(value) ?? {}
+  return isCount(generation) && isSha256(fileSha256) ? { generation, fileSha256 } : undefined
 }
 
 /** The manifest's hash holds, so that no accident has made this number. */
@@ -237,7 +275,7 @@ function newerCodec(path: string, shard: string, stored: number): ContextStoreEr
   )
 }
 
-function parseSection(path: string, element: unknown): Section {
+function parseSection(path: string, element: unknown, isIncrement: boolean): Section {
   const fields = fieldsOf(element) ?? {}
   const name = isText(fields['shard']) ? fields['shard'].slice(0, 300) : '(no text)'
   const where = `its manifest is impossible: section "${name}": `
@@ -269,17 +307,10 @@ function parseSection(path: string, element: unknown): Section {
   const samePlain = stored !== codec.none || equalBytes(storedSha256 as Uint8Array, rawSha256 as Uint8Array)
   check(samePlain, 'its two hashes differ')
   check(isText(digest) && /^[0-9a-f]{32}$/.test(digest), 'a digest has 32 hexadecimal characters')
-  check(encodedClocks instanceof Uint8Array, 'clocks are bytes')
-  const clocks = attempt(
-    path,
-    () => decodeClocks(encodedClocks as Uint8Array),
-    `${where}its clocks are malformed`,
-  )
-  const canonical = clocks.size > 0 && [...clocks.values()].every((clock) => clock > 0)
-  check(
-    canonical && equalBytes(encodeClocks(clocks), encodedClocks as Uint8Array),
-    'its clocks are not canonical',
-  )
+  const clocks = parseClocks(path, encodedClocks, where)
+  const encodedSince = isIncrement ? fields['since'] : undefined
+  const since = encodedSince === undefined ? undefined : parseClocks(path, encodedSince, where)
+  check(since === undefined || coversClocks(clocks, since), 'it leads back')
   const checked = {
     shard,
     offset,
@@ -292,7 +323,16 @@ function parseSection(path: string, element: unknown): Section {
     digest,
     cells,
   }
-  return checked as Section
+  return (since === undefined ? checked : { ...checked, since }) as Section
+}
+
+function parseClocks(path: string, encoded: unknown, where: string): Clocks {
+  const check = checker(path, where)
+  check(encoded instanceof Uint8Array, 'clocks are bytes')
+  const clocks = attempt(path, () => decodeClocks(encoded as Uint8Array), `${where}its clocks are malformed`)
+  const canonical = clocks.size > 0 && [...clocks.values()].every((clock) => clock > 0)
+  check(canonical && equalBytes(encodeClocks(clocks), encoded as Uint8Array), 'its clocks are not canonical')
+  return clocks
 }
 
 function checker(path: string, where: string): (holds: boolean, what: string) => void {

@@ -11,10 +11,10 @@
  * that died before it wrote the manifest, and is as good, since a snapshot proves itself.
  */
 import { join } from 'node:path'
-import { decodeText, encodeText } from '../base/bytes.ts'
+import { decodeText, encodeText, toHex } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { readRange, systemErrorCode, type FileSystem } from '../base/file-system.ts'
-import { damaged } from './format.ts'
+import { damaged, sha256 } from './format.ts'
 
 /** One committed checkpoint of one environment. */
 export interface Generation {
@@ -28,6 +28,8 @@ export interface Generation {
   readonly tag: string
   /** Live cells of all its shards. */
   readonly cells: number
+  /** Of an increment: the generation that it holds the changes since. */
+  readonly base?: number
   /** Milliseconds since 1970. */
   readonly created: number
 }
@@ -80,7 +82,12 @@ export function encodeEnvironmentManifest(manifest: EnvironmentManifest): Uint8A
   const { environment, generations } = manifest
   const others = Object.fromEntries([...manifest.others].sort(([a], [b]) => (a < b ? -1 : 1)))
   const fields = { format: 'cairn-checkpoints', version: manifestVersion, environment, generations, others }
-  return encodeText(`${JSON.stringify(fields, undefined, 2)}\n`)
+  return encodeText(`${JSON.stringify({ ...fields, check: checkOf(fields) }, undefined, 2)}\n`)
+}
+
+/** A flipped digit leaves a manifest well-formed, and would make sound files look like others. */
+function checkOf(fields: object): string {
+  return toHex(sha256(encodeText(JSON.stringify(fields))))
 }
 
 /**
@@ -127,6 +134,9 @@ function parseEnvironmentManifest(path: string, environment: string, value: unkn
   const fields = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   const { version, generations, others } = fields
   if (fields['format'] !== 'cairn-checkpoints' || !isCount(version)) throw damaged(path, 'it is no manifest')
+  // Before the version, which may be what rotted. Absent in the first manifests.
+  const { check, ...checked } = fields
+  if (check !== undefined && check !== checkOf(checked)) throw damaged(path, 'it is not what was written')
   if (version > manifestVersion) {
     const hint = 'Read it with the version of cairn-store that wrote it, or a later one.'
     throw new ContextStoreError('FORMAT_NEWER', `Manifest "${path}" has version ${version}.`, hint)
@@ -139,14 +149,16 @@ function parseEnvironmentManifest(path: string, environment: string, value: unkn
 
 function parseGeneration(path: string, environment: string, value: unknown): Generation {
   const fields = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
-  const { generation, file, sha256, bytes, tag, cells, created } = fields
-  const whole = [generation, bytes, cells, created].every(isCount)
-  const texts = typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) && typeof tag === 'string'
+  const { generation, file, sha256: hash, bytes, tag, cells, created, base } = fields
+  const isBased = base === undefined || (isCount(base) && base < Number(generation))
+  const whole = [generation, bytes, cells, created].every(isCount) && isBased
+  const texts = typeof hash === 'string' && /^[0-9a-f]{64}$/.test(hash) && typeof tag === 'string'
   // The name is computed, not believed: it leads nowhere else.
   if (!whole || !texts || file !== snapshotFileName(environment, generation as number)) {
     throw damaged(path, 'it lists an impossible generation')
   }
-  return { generation, file, sha256, bytes, tag, cells, created } as Generation
+  const parsed = { generation, file, sha256: hash, bytes, tag, cells, created } as Generation
+  return base === undefined ? parsed : { ...parsed, base }
 }
 
 /** Only hints: what is no hint is left out. */

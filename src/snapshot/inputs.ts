@@ -175,7 +175,7 @@ async function realPathOf(path: string, fileSystem: FileSystem): Promise<string>
 }
 
 /**
- * Closes the file that was not read for the longest time when there are too many. Room is left for those
+ * Closes the files that were not read for the longest time when there are too many. Room is left for those
  * being opened.
  */
 class DescriptorPool {
@@ -184,9 +184,16 @@ class DescriptorPool {
   async use(file: SnapshotFile): Promise<void> {
     this.#recent.delete(file)
     this.#recent.add(file)
-    const [oldest] = this.#recent
-    if (oldest === undefined || this.#recent.size <= openFilesMax - openingMax) return
-    this.#recent.delete(oldest)
-    await oldest.close()
+    for (const oldest of this.#recent) {
+      if (oldest === file || this.#descriptors <= openFilesMax - openingMax) return
+      this.#recent.delete(oldest)
+      await oldest.close()
+    }
+  }
+
+  get #descriptors(): number {
+    let count = 0
+    for (const { descriptorsMax } of this.#recent) count += descriptorsMax
+    return count
   }
 }

@@ -148,7 +148,7 @@ export async function mergeSnapshots(
   const written = await commitFile(
     output,
     async (sink) => {
-      manifest = await writeSnapshot(sink, origin, merge.sections(), compress)
+      ;({ manifest } = await writeSnapshot(sink, origin, merge.sections(), compress))
       if (manifest.sections.length === 0 && merge.skipped.length > 0) throw unusableInputs(merge.skipped)
     },
     { fileSystem, random, overwrite },
@@ -267,6 +267,9 @@ class Merge {
   async #copy(equal: readonly Occurrence[], skipped: SkippedInput[]): Promise<SectionInput | undefined> {
     return this.#firstReadable(equal, skipped, async ({ file, section }) => {
       const wanted = this.#options.compress === true ? codec.deflate : codec.none
+      // What is spread over a chain of files is joined first.
+      if (section.since !== undefined)
+        return { kind: 'state', facts: section, update: await file.read(section) }
       const isStored = section.codec === wanted
       const { storedBytes, rawBytes } = section
       if ((isStored ? storedBytes : rawBytes) <= heldBytesMax || this.#options.compress === true) {

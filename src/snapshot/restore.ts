@@ -32,6 +32,8 @@ export interface FoundCheckpoint {
   /** Empty where there is none. */
   readonly tag: string
   readonly job: string
+  /** Files that it is read from: one, or an increment with all that it is based on. */
+  readonly files: number
   readonly shards: number
   /** Live cells of all shards. */
   readonly cells: number
@@ -47,6 +49,7 @@ export interface SkippedFile {
   readonly reason: string
 }
 
+/** What a search of a checkpoint directory found. */
 export interface FoundCheckpoints {
   /** One an environment, by its id. */
   readonly checkpoints: readonly FoundCheckpoint[]
@@ -55,9 +58,12 @@ export interface FoundCheckpoints {
   readonly lost: readonly string[]
 }
 
+/** Which generations are looked for. */
 export interface FindOptions {
   /** Only generations with this tag. @default all */
   readonly tag?: string
+  /** Only generations that were written up to this moment, milliseconds since 1970, as the manifest of their environment says. @default all */
+  readonly until?: number
   /** @default the computer's own */
   readonly fileSystem?: FileSystem
 }
@@ -136,7 +142,7 @@ export async function restoreCheckpoint(
     if (found === undefined) lost.push(environment)
     else files.push(found)
   }
-  if (files.length === 0) throw nothingToRestore(directory, search.skipped, options.tag)
+  if (files.length === 0) throw nothingToRestore(directory, search.skipped, options)
   const sections = readAll(search, files, options)
   return { files, skipped: search.skipped, lost, [Symbol.asyncIterator]: () => sections }
 }
@@ -180,9 +186,10 @@ async function* readWorkers(path: string, options: RestoreOptions): AsyncGenerat
 function nothingToRestore(
   directory: string,
   skipped: readonly SkippedFile[],
-  tag: string | undefined,
+  { tag, until }: FindOptions,
 ): ContextStoreError {
-  const tagged = tag === undefined ? '' : ` tagged "${tag}"`
+  const early = until === undefined ? '' : ` from before ${new Date(until).toISOString()}`
+  const tagged = (tag === undefined ? '' : ` tagged "${tag}"`) + early
   const [first] = skipped
   if (first === undefined) return missing(`There is no checkpoint${tagged} in "${directory}".`)
   const rest = skipped.length === 1 ? '' : ` (and ${skipped.length - 1} more)`
@@ -200,6 +207,7 @@ class Search {
   readonly #directory: string
   readonly #fileSystem: FileSystem
   readonly #tag: string | undefined
+  readonly #until: number | undefined
   /** Environment to generation to what its manifest says; `undefined` for one that is only heard of. */
   readonly #candidates = new Map<string, Map<number, Generation | undefined>>()
   readonly #tried = new Set<string>()
@@ -208,6 +216,7 @@ class Search {
     this.#directory = directory
     this.#fileSystem = options.fileSystem ?? nodeFileSystem
     this.#tag = options.tag
+    this.#until = options.until
   }
 
   /** In order of their ids. */
@@ -278,7 +287,9 @@ class Search {
   #newestUntried(environment: string): number | undefined {
     let newest: number | undefined
     for (const [generation, listed] of this.#candidates.get(environment) ?? []) {
-      const wanted = this.#tag === undefined || listed === undefined || listed.tag === this.#tag
+      const isTagged = this.#tag === undefined || listed === undefined || listed.tag === this.#tag
+      const isInTime = this.#until === undefined || (listed !== undefined && listed.created <= this.#until)
+      const wanted = isTagged && isInTime
       const tried = this.#tried.has(snapshotFileName(environment, generation))
       if (wanted && !tried && (newest === undefined || generation > newest)) newest = generation
     }
@@ -305,6 +316,7 @@ class Search {
       bytes: file.bytes,
       tag,
       job,
+      files: 1 + file.basePaths.length,
       shards: file.sections.length,
       cells: cellsOfSections(file.sections),
       created: listed?.created,

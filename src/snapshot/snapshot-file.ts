@@ -5,10 +5,14 @@
  * Whatever is wrong with the bytes is a `SNAPSHOT_DAMAGED` that says what and where, never a crash and never
  * other content.
  *
- * A file holds at most one descriptor. `close` gives it back, and a later read takes a new one: so a merge of
- * a thousand files gets by with a few.
+ * An increment is opened with the generations below it, down to a full one, as one snapshot: its sections are the whole state, whichever file
+ * they are in.
+ *
+ * A file holds at most one descriptor, an increment one for each file of its chain. `close` gives them back, and a later read takes new ones:
+ * so a merge of a thousand files gets by with a few.
  */
 import { createHash } from 'node:crypto'
+import { dirname, join } from 'node:path'
 import { pipeline, Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createInflateRaw, inflateRaw } from 'node:zlib'
@@ -16,7 +20,8 @@ import { equalBytes } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { checkCell, indexKeyOf } from '../model/cell.ts'
 import { equalClocks } from '../model/clocks.ts'
-import { StateSums } from '../model/shard-document.ts'
+import { encodeState, ShardDocument, StateSums } from '../model/shard-document.ts'
+import type { ShardName } from '../model/shard.ts'
 import { StateDecoder, type StateVisitor } from '../model/state-decoder.ts'
 import type { Update } from '../model/update.ts'
 import {
@@ -31,6 +36,7 @@ import {
 import {
   checkHeader,
   codec,
+  compareNames,
   damaged,
   headerBytes,
   parseManifest,
@@ -39,9 +45,11 @@ import {
   trailerBytes,
   uncoveredBytes,
   type Section,
+  type SnapshotBase,
   type SnapshotManifest,
   type Trailer,
 } from './format.ts'
+import { snapshotFileName } from './generations.ts'
 
 const inflate = promisify(inflateRaw)
 
@@ -51,23 +59,73 @@ export interface OpenOptions {
 }
 
 /**
- * Opens a snapshot file. Cost: two or three small reads, whatever its size.
+ * Opens a snapshot file; of an increment also the files below it, which must lie beside it. Cost: two or three small reads a file, whatever its size.
  *
  * Throws `SNAPSHOT_MISSING` where there is no file, `FORMAT_NEWER` for a version of the future, otherwise
- * `SNAPSHOT_DAMAGED`.
+ * `SNAPSHOT_DAMAGED`, also where a file below an increment is missing or another one.
  */
 export async function openSnapshotFile(path: string, options: OpenOptions = {}): Promise<SnapshotFile> {
   const fileSystem = options.fileSystem ?? nodeFileSystem
+  const chain: OpenedFile[] = []
+  try {
+    let above = await openOne(path, fileSystem)
+    chain.push(above)
+    for (let { base } = above.manifest; base !== undefined; { base } = above.manifest) {
+      above = await openBase(above, base, fileSystem)
+      chain.push(above)
+    }
+    return new SnapshotFile(path, chain)
+  } catch (error) {
+    await Promise.all(chain.map(({ descriptor }) => descriptor.close()))
+    throw error
+  }
+}
+
+/** One file of a chain: what its two ends say. */
+interface OpenedFile {
+  readonly path: string
+  readonly descriptor: Descriptor
+  readonly bytes: number
+  readonly manifest: SnapshotManifest
+  readonly trailer: Trailer
+}
+
+async function openOne(path: string, fileSystem: FileSystem): Promise<OpenedFile> {
   const descriptor = new Descriptor(path, fileSystem)
   try {
     // Looked at before it is opened: opening a pipe would wait for ever.
     if (!(await fileSystem.stat(path)).isFile()) throw damaged(path, 'it is no file')
-    const read = await descriptor.use((file) => readEnds(path, file))
-    return new SnapshotFile(path, descriptor, read.bytes, read.manifest, read.trailer)
+    return { path, descriptor, ...(await descriptor.use((file) => readEnds(path, file))) }
   } catch (error) {
     await descriptor.close()
     throw asUnreadable(path, error)
   }
+}
+
+/** The file that an increment is read on top of. */
+async function openBase(
+  { path, manifest }: OpenedFile,
+  base: SnapshotBase,
+  fileSystem: FileSystem,
+): Promise<OpenedFile> {
+  const name = snapshotFileName(manifest.environment, base.generation)
+  const useless = (why: string, cause?: unknown): ContextStoreError =>
+    damaged(path, `it holds the changes since "${name}", ${why}`, {
+      hint: 'Keep the files of a checkpoint directory together: an increment is read with all that it is based on.',
+      cause,
+    })
+  let found: OpenedFile
+  try {
+    found = await openOne(join(dirname(path), name), fileSystem)
+  } catch (error) {
+    if (!(error instanceof ContextStoreError)) throw error
+    throw useless(`which cannot be used: ${error.message}`, error)
+  }
+  const { environment, generation } = found.manifest
+  const isMeant = environment === manifest.environment && generation === base.generation
+  if (isMeant && equalBytes(found.trailer.fileSha256, base.fileSha256)) return found
+  await found.descriptor.close()
+  throw useless('and what bears that name is another file')
 }
 
 /** Read at once: the trailer, and in all but large files the manifest. */
@@ -78,7 +136,7 @@ async function readEnds(
   file: OpenFile,
 ): Promise<{ bytes: number; manifest: SnapshotManifest; trailer: Trailer }> {
   const bytes = (await file.stat()).size
-  checkHeader(path, await readRange(file, 0, Math.min(headerBytes, bytes)))
+  const isIncrement = checkHeader(path, await readRange(file, 0, Math.min(headerBytes, bytes)))
   if (bytes < headerBytes + trailerBytes) throw damaged(path, `it has ${bytes} bytes, which is too short`)
   const tail = await readRange(file, Math.max(bytes - tailBytes, 0), Math.min(tailBytes, bytes))
   const trailer = parseTrailer(path, tail.subarray(-trailerBytes), bytes)
@@ -87,34 +145,64 @@ async function readEnds(
   const packed = inTail
     ? tail.subarray(tail.length - trailerBytes - manifestBytes, tail.length - trailerBytes)
     : await readRange(file, manifestOffset, manifestBytes)
-  return { bytes, manifest: parseManifest(path, packed, trailer), trailer }
+  return { bytes, manifest: parseManifest(path, packed, trailer, isIncrement), trailer }
 }
 
-/** One snapshot file, as far as it was read. Made by `openSnapshotFile`. */
+/** A section, and the file of the chain that it is in. */
+interface Layer {
+  readonly file: OpenedFile
+  readonly section: Section
+}
+
+/** One snapshot file, as far as it was read, with those that it is based on. Made by `openSnapshotFile`. */
 export class SnapshotFile implements AsyncDisposable {
   readonly path: string
-  /** Size of the file. */
-  readonly bytes: number
-  readonly manifest: SnapshotManifest
-  readonly #trailer: Trailer
-  readonly #descriptor: Descriptor
+  /**
+   * One a shard, ascending, wherever in the chain it is. One with `since` is a change on top of others: `read` makes the state of it, its stored
+   * bytes are not the whole.
+   */
+  readonly sections: readonly Section[]
+  /** From the file itself to the full one that it is based on. */
+  readonly #chain: readonly OpenedFile[]
+  /** Of each shard from the newest down to the whole state. */
+  readonly #layers: ReadonlyMap<ShardName, readonly Layer[]>
 
-  constructor(
-    path: string,
-    descriptor: Descriptor,
-    bytes: number,
-    manifest: SnapshotManifest,
-    trailer: Trailer,
-  ) {
+  constructor(path: string, chain: readonly OpenedFile[]) {
     this.path = path
-    this.bytes = bytes
-    this.manifest = manifest
-    this.#trailer = trailer
-    this.#descriptor = descriptor
+    this.#chain = chain
+    this.#layers = layersOf(chain)
+    this.sections = [...this.#layers.values()]
+      .map(([newest]) => (newest as Layer).section)
+      .sort((a, b) => compareNames(a.shard, b.shard))
   }
 
-  get sections(): readonly Section[] {
-    return this.manifest.sections
+  get #newest(): OpenedFile {
+    return this.#chain[0] as OpenedFile
+  }
+
+  /** Of the file itself: of an increment only the sections of shards that were changed. */
+  get manifest(): SnapshotManifest {
+    return this.#newest.manifest
+  }
+
+  /** Size of the file itself. */
+  get bytes(): number {
+    return this.#newest.bytes
+  }
+
+  /** SHA-256 of every byte before that field of the trailer: what an increment names its base by. */
+  get fileSha256(): Uint8Array {
+    return this.#newest.trailer.fileSha256
+  }
+
+  /** Paths of the files that it is based on, newest first; none where it holds whole states. */
+  get basePaths(): readonly string[] {
+    return this.#chain.slice(1).map(({ path }) => path)
+  }
+
+  /** Descriptors that reading may hold at a time. */
+  get descriptorsMax(): number {
+    return this.#chain.length
   }
 
   /**
@@ -123,6 +211,23 @@ export class SnapshotFile implements AsyncDisposable {
    * Throws `SNAPSHOT_DAMAGED`.
    */
   async read(section: Section): Promise<Update> {
+    if (section.since === undefined) return this.#readUpdate(section)
+    const document = new ShardDocument(section.shard)
+    const layers = this.#layers.get(section.shard) ?? []
+    for (const layer of layers.toReversed()) {
+      const update = await this.#readUpdate(layer.section)
+      try {
+        document.apply(update)
+      } catch (error) {
+        throw this.asDamaged(layer.section, error)
+      }
+      if (equalClocks(document.clocks, layer.section.clocks)) continue
+      throw this.#damagedSection(layer.section, 'it leads to other clocks than the manifest says')
+    }
+    return encodeState(document)
+  }
+
+  async #readUpdate(section: Section): Promise<Update> {
     const stored = await this.readStored(section)
     if (section.codec === codec.none) return stored as Update
     const raw = await this.#inflate(section, stored)
@@ -132,7 +237,9 @@ export class SnapshotFile implements AsyncDisposable {
 
   /** The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`. */
   async readStored(section: Section): Promise<Uint8Array> {
-    const stored = await this.#use((file) => readRange(file, section.offset, section.storedBytes))
+    const stored = await this.#use(this.#fileOf(section), (file) =>
+      readRange(file, section.offset, section.storedBytes),
+    )
     if (stored.length === section.storedBytes && equalBytes(sha256(stored), section.storedSha256))
       return stored
     throw this.#damagedSection(section, 'its bytes have another hash')
@@ -148,7 +255,7 @@ export class SnapshotFile implements AsyncDisposable {
     const buffer = Buffer.allocUnsafe(Math.min(pieceBytesMax, storedBytes))
     for (let done = 0; done < storedBytes;) {
       const into = buffer.subarray(0, Math.min(buffer.length, storedBytes - done))
-      const piece = await this.#use((file) => readInto(file, into, offset + done))
+      const piece = await this.#use(this.#fileOf(section), (file) => readInto(file, into, offset + done))
       if (piece.length < into.length) break
       hash.update(piece)
       yield piece
@@ -160,6 +267,10 @@ export class SnapshotFile implements AsyncDisposable {
 
   /** As `storedPieces`, of the update. */
   async *pieces(section: Section, pieceBytesMax = pieceBytes): AsyncGenerator<Uint8Array> {
+    if (section.since !== undefined) {
+      yield await this.read(section)
+      return
+    }
     if (section.codec === codec.none) {
       for await (const piece of this.storedPieces(section, pieceBytesMax)) yield piece
       return
@@ -230,22 +341,34 @@ export class SnapshotFile implements AsyncDisposable {
   }
 
   /**
-   * Reads the whole file and checks its hash, which covers every byte. Returns the SHA-256 of the file as
+   * Reads the whole file, and all that it is based on, and checks the hashes, which cover every byte. Returns the SHA-256 of the file itself as
    * `sha256sum` shows it.
    *
    * Throws `SNAPSHOT_DAMAGED`.
    */
   async verifyBytes(): Promise<string> {
+    let first: string | undefined
+    for (const file of this.#chain) {
+      const whole = await this.#verifyFile(file)
+      first ??= whole
+    }
+    return first as string
+  }
+
+  async #verifyFile(opened: OpenedFile): Promise<string> {
     const covered = createHash('sha256')
-    const end = await this.#use(async (file) => {
-      for await (const chunk of readChunks(file, 0, this.bytes - uncoveredBytes)) covered.update(chunk)
-      return readRange(file, this.bytes - uncoveredBytes, uncoveredBytes)
+    const { path, bytes } = opened
+    const end = await this.#use(opened, async (file) => {
+      for await (const chunk of readChunks(file, 0, bytes - uncoveredBytes)) covered.update(chunk)
+      return readRange(file, bytes - uncoveredBytes, uncoveredBytes)
     })
     const whole = covered.copy().update(end).digest('hex')
-    const expected = this.#trailer.fileSha256
+    const expected = opened.trailer.fileSha256
     if (equalBytes(covered.digest(), expected) && equalBytes(end.subarray(0, expected.length), expected))
       return whole
-    throw damaged(this.path, `its ${this.bytes} bytes have another hash than its trailer says`)
+    const what = `its ${bytes} bytes have another hash than its trailer says`
+    if (opened === this.#newest) throw damaged(path, what)
+    throw damaged(this.path, `it is based on "${path}", which is damaged: ${what}`)
   }
 
   /**
@@ -262,7 +385,7 @@ export class SnapshotFile implements AsyncDisposable {
 
   /** Gives the descriptor back. A later read takes a new one. */
   async close(): Promise<void> {
-    await this.#descriptor.close()
+    await Promise.all(this.#chain.map(({ descriptor }) => descriptor.close()))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -291,16 +414,23 @@ export class SnapshotFile implements AsyncDisposable {
     }
   }
 
-  async #use<T>(task: (file: OpenFile) => Promise<T>): Promise<T> {
+  #fileOf(section: Section): OpenedFile {
+    const layers = this.#layers.get(section.shard) ?? []
+    return layers.find((layer) => layer.section === section)?.file ?? this.#newest
+  }
+
+  async #use<T>({ path, descriptor }: OpenedFile, task: (file: OpenFile) => Promise<T>): Promise<T> {
     try {
-      return await this.#descriptor.use(task)
+      return await descriptor.use(task)
     } catch (error) {
-      throw asUnreadable(this.path, error)
+      throw asUnreadable(path, error)
     }
   }
 
-  #damagedSection({ shard, offset, storedBytes }: Section, what: string, cause?: unknown): ContextStoreError {
-    return damaged(this.path, `section ${shard} (${storedBytes} bytes at ${offset}): ${what}`, { cause })
+  #damagedSection(section: Section, what: string, cause?: unknown): ContextStoreError {
+    const { shard, offset, storedBytes } = section
+    const { path } = this.#fileOf(section)
+    return damaged(path, `section ${shard} (${storedBytes} bytes at ${offset}): ${what}`, { cause })
   }
 }
 
@@ -312,6 +442,33 @@ async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
 /** Read at a time. */
 const pieceBytes = 512 * 1024
 const inflatedPieceBytes = 256 * 1024
+/** Throws `SNAPSHOT_DAMAGED` where a change does not begin where what is below it ends. */
+function layersOf(chain: readonly OpenedFile[]): Map<ShardName, Layer[]> {
+  const layers = new Map<ShardName, Layer[]>()
+  for (const file of chain) {
+    for (const section of file.manifest.sections) {
+      const above = layers.get(section.shard)
+      const lowest = above?.at(-1)
+      if (above === undefined || lowest === undefined) {
+        layers.set(section.shard, [{ file, section }])
+        continue
+      }
+      const { since } = lowest.section
+      if (since === undefined) continue
+      if (!equalClocks(since, section.clocks)) throw brokenChain(lowest)
+      above.push({ file, section })
+    }
+  }
+  for (const ofShard of layers.values()) {
+    const lowest = ofShard.at(-1)
+    if (lowest?.section.since !== undefined) throw brokenChain(lowest)
+  }
+  return layers
+}
+
+function brokenChain({ file, section }: Layer): ContextStoreError {
+  return damaged(file.path, `section ${section.shard} does not begin where the generations below it end`)
+}
 
 /** A network file system forgets handles when a server restarts; opening the file again helps. */
 const staleAttemptsMax = 10

@@ -1,6 +1,6 @@
 /**
- * Writing a snapshot: sections one at a time into a sink, then manifest and trailer. Holds one section, and
- * the manifest's entries.
+ * Writing a snapshot: sections one at a time into a sink, then manifest and trailer. Holds one section, of one that comes in pieces only a
+ * piece, and the manifest's entries.
  *
  * The bytes are a function of origin, sections and codec: no clock, no chance. Deflated bytes also depend on
  * the zlib that Node was built with; the hash of the raw bytes does not.
@@ -48,13 +48,19 @@ export interface StateFacts {
  */
 export type SectionInput =
   | { readonly kind: 'state'; readonly facts: StateFacts; readonly update: Update }
-  | { readonly kind: 'pieces'; readonly facts: StateFacts; readonly pieces: Pieces }
+  | {
+      readonly kind: 'pieces'
+      readonly facts: StateFacts
+      readonly pieces: Pieces
+      /** In an increment: the update leads from here to the state. @default it is the whole state */
+      readonly since?: Clocks | undefined
+    }
   | { readonly kind: 'stored'; readonly section: Section; readonly pieces: Pieces }
 
 export type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /**
- * Writes a snapshot into a sink and returns its manifest.
+ * Writes a snapshot into a sink. Returns its manifest, and the hash of every byte before that hash itself.
  *
  * `sections` come strictly ascending by shard name, none without clocks. With `compress` each is deflated
  * (level 1) unless that makes it longer, or shorter than `inflationMax` allows. Cost: SHA-256 twice;
@@ -68,8 +74,8 @@ export async function writeSnapshot(
   origin: SnapshotOrigin,
   sections: Iterable<SectionInput> | AsyncIterable<SectionInput>,
   compress: boolean,
-): Promise<SnapshotManifest> {
-  await sink.write(encodeHeader())
+): Promise<{ readonly manifest: SnapshotManifest; readonly fileSha256: Uint8Array }> {
+  await sink.write(encodeHeader(origin.base !== undefined))
   const written: Section[] = []
   for await (const input of sections) {
     const { shard, clocks } = input.kind === 'stored' ? input.section : input.facts
@@ -86,8 +92,9 @@ export async function writeSnapshot(
   }
   await sink.write(packed)
   await sink.write(encodeTrailerHead(packed))
-  await sink.write(encodeTrailerEnd(sink.sha256()))
-  return manifest
+  const fileSha256 = sink.sha256()
+  await sink.write(encodeTrailerEnd(fileSha256))
+  return { manifest, fileSha256 }
 }
 
 async function writeSection(sink: ByteSink, input: SectionInput, compress: boolean): Promise<Section> {
@@ -100,7 +107,8 @@ async function writeSection(sink: ByteSink, input: SectionInput, compress: boole
     case 'state':
       return writeState(sink, input.facts, input.update, compress)
     case 'pieces': {
-      if (compress) return writeState(sink, input.facts, await joinPieces(input.pieces), compress)
+      if (compress)
+        return withSince(input, await writeState(sink, input.facts, await joinPieces(input.pieces), compress))
       const hash = createHash('sha256')
       await writePieces(sink, input.pieces, (piece) => {
         hash.update(piece)
@@ -109,7 +117,7 @@ async function writeSection(sink: ByteSink, input: SectionInput, compress: boole
       const rawSha256 = hash.digest()
       const bytes = sink.length - offset
       const stored = { storedBytes: bytes, rawBytes: bytes, codec: codec.none, storedSha256: rawSha256 }
-      return sectionOf(input.facts, { offset, ...stored, rawSha256 })
+      return withSince(input, sectionOf(input.facts, { offset, ...stored, rawSha256 }))
     }
   }
 }
@@ -135,6 +143,10 @@ function sectionOf(
   place: Omit<Section, keyof StateFacts>,
 ): Section {
   return { shard, ...place, clocks, digest, cells }
+}
+
+function withSince({ since }: { readonly since?: Clocks | undefined }, section: Section): Section {
+  return since === undefined ? section : { ...section, since }
 }
 
 async function writePieces(

@@ -396,3 +396,35 @@ describe('entries', () => {
     }
   })
 })
+
+describe('restore', () => {
+  test('says what it would use, and writes nothing', async () => {
+    const store = folder.at('dry')
+    const { code, stdout, stderr } = await run('restore', '--dry-run', checkpoints, store)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    for (const path of [first, second]) expect(stdout).toContain(`${path}: generation 1, `)
+    expect(existsSync(store)).toBe(false)
+  })
+
+  test('into a directory: it holds what the checkpoints do', async () => {
+    const dir = folder.at('restored')
+    expect(await run('restore', '-q', checkpoints, dir)).toMatchObject({ code: 0, stderr: '' })
+    await using restored = await openSnapshot(dir)
+    await using source = await openSnapshot(checkpoints)
+    expect(restored.digest).toBe(source.digest)
+  })
+
+  test('of a tag or a moment that nothing bears: not found', async () => {
+    expect(await run('restore', '--dry-run', '--tag', 'none', checkpoints)).toMatchObject({
+      code: 2,
+      stdout: '',
+    })
+    const early = ['--until', '2001-01-01T00:00:00Z']
+    expect(await run('restore', '--dry-run', ...early, checkpoints)).toMatchObject({ code: 2, stdout: '' })
+  })
+
+  test('misuse', async () => {
+    expect(await run('restore', checkpoints)).toMatchObject({ code: 1, stdout: '' })
+    expect(await run('restore', '--dry-run', '--until', 'yesterday', checkpoints)).toMatchObject({ code: 1 })
+  })
+})

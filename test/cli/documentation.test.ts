@@ -112,6 +112,7 @@ describe('fields', () => {
     ['info', ['merged']],
     ['diff', ['one', 'merged']],
     ['status', ['store']],
+    ['restore', ['--dry-run', 'checkpoints']],
   ])('of %s are documented', async (name, operands) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, unknown>[]
@@ -124,6 +125,7 @@ describe('fields', () => {
     ['get', ['merged', 'shared'], 'conflicts'],
     ['info', ['merged'], 'shards'],
     ['status', ['store'], 'shards'],
+    ['restore', ['--dry-run', 'checkpoints'], 'checkpoints'],
   ])('of %s within lists are documented', async (name, operands, field) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, Record<string, unknown>[]>[]

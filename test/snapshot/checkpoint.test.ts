@@ -80,6 +80,7 @@ describe('a checkpoint', () => {
         },
       ],
       others: { e2: 4 },
+      check: expect.stringMatching(/^[0-9a-f]{64}$/) as unknown,
     })
     expect(await digestIn()).toBe(replica.digest)
   })
@@ -96,13 +97,36 @@ describe('a checkpoint', () => {
     expect(await checkpoint(replica)).toMatchObject({ shards: 0, digest: new Replica().digest })
   })
 
-  test('is of the instant of the call', async () => {
-    const replica = replicaOfRound(1)
-    const { digest } = replica
-    const written = checkpoint(replica)
-    for (const shard of replica.documents.keys()) replica.write(shard, 77, [[['later'], 1]])
-    await written
+  test('is of one instant at or after the call, whatever is written meanwhile', async () => {
+    const replica = new Replica()
+    const [one, other] = [contextShard('w1', 'all'), contextShard('w2', 'all')]
+    const keys = Array.from({ length: 6000 }, (_, i) => i)
+    // Several slices a shard.
+    for (const [incarnation, shard] of [one, other].entries())
+      replica.write(
+        shard,
+        1 + incarnation,
+        keys.map((i) => [['key', i], 0]),
+      )
+    const progress = { writing: true }
+    const written = checkpoint(replica).finally(() => (progress.writing = false))
+    const digests = new Set([replica.digest])
+    for (let round = 1; progress.writing; round++) {
+      // Overwrites what was read, what is to be read, and adds.
+      for (const [incarnation, shard] of [one, other].entries())
+        replica.write(shard, 1 + incarnation, [
+          [['key', (round * 37) % 6000], round],
+          [['key', 5999 - ((round * 101) % 6000)], round],
+          [['new', round], round],
+        ])
+      digests.add(replica.digest)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    const { digest, path } = await written
+    expect(digests.size).toBeGreaterThan(3)
+    expect(digests).toContain(digest)
     expect(await digestIn()).toBe(digest)
+    await verifyFile(path)
   })
 
   test('refuses options that make no sense', async () => {
@@ -174,10 +198,26 @@ describe('generations', () => {
     expect((await findCheckpoints(directory)).skipped).toEqual([])
   })
 
+  test('with a damaged manifest and an old listing no sound generation is written over', async () => {
+    for (let round = 1; round <= 3; round++) await checkpoint(replicaOfRound(round))
+    const before = names().map((name) => readFileSync(join(directory, name), 'latin1'))
+    writeFileSync(join(directory, 'e1.manifest.json'), 'rot')
+    const blind = { ...faultyFileSystem(), readdir: async () => [] }
+    const time = { ...steppingTime(), now: () => 1_700_000_000_000 }
+    const { generation } = await checkpoint(replicaOfRound(4), { fileSystem: blind, time })
+    expect(generation).toBe(1_700_000_000)
+    const after = names().map((name) => readFileSync(join(directory, name), 'latin1'))
+    expect(after).toEqual(expect.arrayContaining(before.slice(0, -1)))
+    expect(await digestIn()).toBe(replicaOfRound(4).digest)
+    expect((await checkpoint(replicaOfRound(5))).generation).toBe(1_700_000_001)
+    expect(await digestIn()).toBe(replicaOfRound(5).digest)
+  })
+
   test('a manifest of a later version is left alone', async () => {
     await checkpoint(replicaOfRound(1))
     const path = join(directory, 'e1.manifest.json')
-    writeFileSync(path, readFileSync(path, 'utf8').replace('"version": 1', '"version": 2'))
+    const manifest = JSON.parse(readFileSync(path, 'utf8')) as object
+    writeFileSync(path, JSON.stringify({ ...manifest, version: 2, check: undefined }))
     expect(await codeOf(checkpoint(replicaOfRound(2)))).toBe('FORMAT_NEWER')
     expect(names()).toEqual(['e1-00000001.cairn', 'e1.manifest.json'])
   })

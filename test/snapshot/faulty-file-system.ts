@@ -1,4 +1,4 @@
-/** The computer's file system, with faults at chosen calls, and a record of the calls. */
+/** The computer's file system, or another, with faults at chosen calls, and a record of the calls. */
 import { basename } from 'node:path'
 import { nodeFileSystem, type FileSystem, type OpenFile } from '../../src/base/file-system.ts'
 
@@ -31,6 +31,7 @@ export interface FaultyFileSystem extends FileSystem {
 
 export function faultyFileSystem(
   decide: (call: Call) => Fault | undefined = () => undefined,
+  base: FileSystem = nodeFileSystem,
 ): FaultyFileSystem {
   const calls: Call[] = []
   let killed = false
@@ -83,15 +84,15 @@ export function faultyFileSystem(
     openNow: () => openNow,
     open: (path, flags, mode) =>
       step(`open ${flags}`, path, async () => {
-        const file = await nodeFileSystem.open(path, flags, mode)
+        const file = await base.open(path, flags, mode)
         openMost = Math.max(openMost, ++openNow)
         return wrap(path, file)
       }),
-    rename: (from, to) => step('rename', to, () => nodeFileSystem.rename(from, to)),
-    unlink: (path) => step('unlink', path, () => nodeFileSystem.unlink(path)),
-    readdir: (path) => step('readdir', path, () => nodeFileSystem.readdir(path)),
-    stat: (path) => step('stat', path, () => nodeFileSystem.stat(path)),
-    realpath: (path) => step('realpath', path, () => nodeFileSystem.realpath(path)),
-    mkdir: (path, mode) => step('mkdir', path, () => nodeFileSystem.mkdir(path, mode)),
+    rename: (from, to) => step('rename', to, () => base.rename(from, to)),
+    unlink: (path) => step('unlink', path, () => base.unlink(path)),
+    readdir: (path) => step('readdir', path, () => base.readdir(path)),
+    stat: (path) => step('stat', path, () => base.stat(path)),
+    realpath: (path) => step('realpath', path, () => base.realpath(path)),
+    mkdir: (path, mode) => step('mkdir', path, () => base.mkdir(path, mode)),
   }
 }

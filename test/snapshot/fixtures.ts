@@ -77,7 +77,7 @@ export async function writeFile(
 ): Promise<SnapshotManifest> {
   let manifest: SnapshotManifest | undefined
   const write = async (sink: Parameters<Parameters<typeof commitFile>[1]>[0]): Promise<void> => {
-    manifest = await writeSnapshot(sink, origin, sectionsOf(documents), compress)
+    ;({ manifest } = await writeSnapshot(sink, origin, sectionsOf(documents), compress))
   }
   await commitFile(path, write, { fileSystem, random, overwrite: true })
   return manifest as SnapshotManifest

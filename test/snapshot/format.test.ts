@@ -150,7 +150,7 @@ describe('files that are none', () => {
     for (const [offset, value] of [
       [8, 2],
       [8, 0xffff_ffff],
-      [12, 1],
+      [12, 2],
     ] as const) {
       const changed = Buffer.from(bytes)
       changed.writeUInt32LE(value, offset)
@@ -160,10 +160,16 @@ describe('files that are none', () => {
     // Also where nothing else is as we know it.
     writeFileSync(path, Buffer.concat([bytes.subarray(0, 8), Buffer.from([9, 0, 0, 0, 0, 0, 0, 0])]))
     expect(await codeOf(openSnapshotFile(path))).toBe('FORMAT_NEWER')
-    const zero = Buffer.from(bytes)
-    zero.writeUInt32LE(0, 8)
-    writeFileSync(path, zero)
-    expect(await codeOf(openSnapshotFile(path))).toBe('SNAPSHOT_DAMAGED')
+    // Version 0; an increment that is based on nothing.
+    for (const [offset, value] of [
+      [8, 0],
+      [12, 1],
+    ] as const) {
+      const wrong = Buffer.from(bytes)
+      wrong.writeUInt32LE(value, offset)
+      writeFileSync(path, wrong)
+      expect(await codeOf(openSnapshotFile(path))).toBe('SNAPSHOT_DAMAGED')
+    }
   })
 
   test('every error says which file, what and what to do', async () => {

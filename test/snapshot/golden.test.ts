@@ -3,14 +3,16 @@
  * writer must produce, byte for byte, from the same state, until there is a version 2.)
  */
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { encodeKey } from '../../src/model/key.ts'
 import { toHex } from '../../src/base/bytes.ts'
 import { contextShard, journalShard, progressShard } from '../../src/model/shard.ts'
+import { Checkpoints } from '../../src/snapshot/checkpoint.ts'
 import { readSnapshot } from './reader.ts'
 import { openSnapshotFile } from '../../src/snapshot/snapshot-file.ts'
-import { freshPath, temporaryDirectory, writeFile } from './fixtures.ts'
+import { freshPath, random, steppingTime, temporaryDirectory, writeFile } from './fixtures.ts'
 import { contentOf, digestOf, Replica } from './history.ts'
 
 const fixture = (name: string): string =>
@@ -95,6 +97,65 @@ describe.each(['v1.cairn', 'v1-deflated.cairn'])('%s', (name) => {
     expect(digestOf(documents)).toBe(digest)
   })
 })
+
+describe('v1-increment', () => {
+  const newest = fixture('v1-increment/e1-00000008.cairn')
+
+  test('opens on top of its base, verifies and lists its keys', async () => {
+    await using file = await openSnapshotFile(newest)
+    await file.verify()
+    expect(file.manifest).toMatchObject({ environment: 'e1', generation: 8, base: { generation: 7 } })
+    expect(file.basePaths).toEqual([fixture('v1-increment/e1-00000007.cairn')])
+    expect(file.manifest.sections.map(({ shard, cells }) => [shard, cells])).toEqual([
+      [own, 4],
+      [progress, 40],
+    ])
+    expect(file.sections.map(({ shard }) => shard)).toEqual([own, other, journal, progress])
+    const { [`${own} ${keyHex('bytes')}`]: gone, ...rest } = expected
+    expect(gone).toBeDefined()
+    const documents = await readSnapshot(newest)
+    expect(contentOf(documents)).toEqual({
+      ...rest,
+      [`${own} ${keyHex('partition', 18)}`]: ['again'],
+      [`${own} ${keyHex('later')}`]: [true],
+      [`${progress} ${keyHex('step', 39)}`]: [40],
+    })
+    expect(digestOf(documents)).toBe(changedReplica().digest)
+  })
+
+  test('the same change is written as the same bytes', async () => {
+    const directory = temporaryDirectory()
+    const replica = goldenReplica()
+    const checkpoints = new Checkpoints(replica.source('e1'), {
+      directory,
+      job: 'job-42',
+      software: 'test',
+      random,
+      time: steppingTime(),
+    })
+    await checkpoints.write({ generation: 6 })
+    await checkpoints.write()
+    changeGolden(replica)
+    await checkpoints.write({ tag: 'step-8' })
+    for (const name of ['e1-00000007.cairn', 'e1-00000008.cairn'])
+      expect(readFileSync(join(directory, name)).equals(readFileSync(fixture(`v1-increment/${name}`)))).toBe(
+        true,
+      )
+  })
+})
+
+/** What was changed between the two files of `v1-increment`. */
+function changeGolden(replica: Replica): void {
+  replica.write(own, Number.MAX_SAFE_INTEGER, [[['partition', 18], 'again']])
+  replica.write(own, 11, [[['later'], true]], [['bytes']])
+  replica.write(progress, 10, [[['step', 39], 40]])
+}
+
+function changedReplica(): Replica {
+  const replica = goldenReplica()
+  changeGolden(replica)
+  return replica
+}
 
 test('the same state is written as the same bytes', async () => {
   const path = freshPath(temporaryDirectory())

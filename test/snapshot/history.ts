@@ -17,6 +17,7 @@ import type { SnapshotSource } from '../../src/snapshot/checkpoint.ts'
 /** Everything one environment holds. */
 export class Replica {
   readonly documents = new Map<ShardName, ShardDocument>()
+  readonly #listeners = new Set<(changes: readonly Change[]) => void>()
 
   document(shard: ShardName): ShardDocument {
     let document = this.documents.get(shard)
@@ -43,23 +44,49 @@ export class Replica {
     const to = from + Math.max(born.length, 1)
     const change: Change = { shard, advanced: [{ incarnation, from, to }], born, died }
     document.commit(change)
+    this.#tell(change)
   }
 
   /** Learns all that another replica knows of a shard. */
   learn(other: Replica, shard: ShardName): void {
-    this.document(shard).apply(encodeState(other.document(shard)))
+    const plan = this.document(shard).apply(encodeState(other.document(shard)))
+    if (plan.kind === 'change') this.#tell(plan.change)
+  }
+
+  /** Takes a cell away while no clock moves. */
+  repair(shard: ShardName, cell: LiveCell): void {
+    const change: Change = { shard, advanced: [], born: [], died: [cell] }
+    this.document(shard).commit(change)
+    this.#tell(change)
+  }
+
+  #tell(change: Change): void {
+    for (const listener of this.#listeners) listener([change])
   }
 
   source(environment: string): SnapshotSource {
     return {
       environment,
       shards: () =>
-        [...this.documents].map(([shard, view]) => ({
-          shard,
-          view,
-          digest: view.summary.digest,
-          cells: view.summary.cells,
-        })),
+        Array.from(
+          this.documents,
+          ([
+            shard,
+            {
+              summary: { clocks, digest, cells },
+            },
+          ]) => ({
+            shard,
+            clocks,
+            digest,
+            cells,
+          }),
+        ),
+      view: (shard) => this.document(shard),
+      onCommit: (listener) => {
+        this.#listeners.add(listener)
+        return () => this.#listeners.delete(listener)
+      },
     }
   }
 

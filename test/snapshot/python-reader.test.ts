@@ -71,7 +71,9 @@ const entries: readonly (readonly [Key, Value])[] = [
 test('it has at most 150 lines and imports nothing but the standard library', () => {
   const text = readFileSync(reader, 'utf8')
   expect(text.trimEnd().split('\n').length).toBeLessThanOrEqual(150)
-  expect(text.match(/^(import|from) .*$/gm)).toEqual(['import base64, hashlib, json, re, struct, sys, zlib'])
+  expect(text.match(/^(import|from) .*$/gm)).toEqual([
+    'import base64, hashlib, json, pathlib, re, struct, sys, zlib',
+  ])
 })
 
 test.each(['v1.cairn', 'v1-deflated.cairn'])('reads the golden file %s', async (name) => {
@@ -117,4 +119,21 @@ test('reads every form of key and value, deletions, and what several workers and
   expect(values.get('object')).toBe('of the later opening')
   expect(values.has('bytes') || values.has('deleted')).toBe(false)
   expect(() => readWithPython(damage(merged, join(directory, 'damaged.cairn'), 100))).toThrow('damaged')
+})
+
+test('reads an increment on top of what it is based on', async () => {
+  const dir = join(temporaryDirectory(), 'checkpoints')
+  await using store = await openStore({ worker: 'rank-0', checkpoint: { dir } })
+  for (let i = 0; i < 300; i++) store.set(['key', i], i)
+  let last = await store.checkpoint()
+  for (let round = 1; round <= 4; round++) {
+    for (let i = 0; i < 10; i++) store.set(['key', round * 10 + i], -round)
+    store.delete(['key', 200 + round])
+    store.as('rank-1').set(['key', 5], round)
+    last = await store.checkpoint()
+  }
+  expect(last.base).toBe(4)
+  const lines = readWithPython(last.path)
+  expect(lines).toHaveLength(296)
+  expect(lines).toEqual(await readWithCairn(last.path))
 })

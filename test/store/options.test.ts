@@ -61,7 +61,15 @@ describe('by default', () => {
   })
 
   test('a checkpoint includes what is the store’s own', () => {
-    expect(completeOptions({ checkpoint: { dir: 'd' } }).checkpoint).toEqual({ dir: 'd', include: 'own' })
+    expect(completeOptions({ checkpoint: { dir: 'd' } }).checkpoint).toEqual({
+      dir: 'd',
+      include: 'own',
+      everyMs: undefined,
+      deadline: undefined,
+      marginMs: 60_000,
+      onSignals: [],
+      keep: {},
+    })
   })
 
   test('options cannot be changed afterwards', () => {

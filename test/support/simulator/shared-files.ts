@@ -4,7 +4,12 @@
  */
 import type { Choices } from '../../../property-tests/support/choices.ts'
 import type { FileFacts, FileSystem, OpenFile } from '../../../src/base/file-system.ts'
-import type { ProcessTime } from './schedule.ts'
+
+/** What passes while a client waits for the server. */
+export interface ClientTime {
+  monotonic(): number
+  wait(delayMs: number): Promise<void>
+}
 
 /** How it is at the moment. Probabilities are for each call. */
 export interface SharedConditions {
@@ -88,7 +93,7 @@ export class SharedFiles {
   }
 
   /** The file system as one computer sees it. */
-  clientOf(name: string, time: ProcessTime): FileSystem {
+  clientOf(name: string, time: ClientTime): FileSystem {
     return new Client(this, name, time)
   }
 
@@ -100,10 +105,10 @@ export class SharedFiles {
 class Client implements FileSystem {
   readonly #shared: SharedFiles
   readonly #name: string
-  readonly #time: ProcessTime
+  readonly #time: ClientTime
   readonly #listings = new Map<string, { readonly names: string[]; readonly atMs: number }>()
 
-  constructor(shared: SharedFiles, name: string, time: ProcessTime) {
+  constructor(shared: SharedFiles, name: string, time: ClientTime) {
     this.#shared = shared
     this.#name = name
     this.#time = time

@@ -16,7 +16,7 @@ import type { Update } from '../src/model/update.ts'
 import { openStore } from '../src/open-store.ts'
 import { splitMessage } from '../src/replication/frames.ts'
 import { Handshake, type HandshakeOptions, nonceBytes } from '../src/replication/handshake.ts'
-import { PeerLink } from '../src/replication/peer-link.ts'
+import { PeerLink, type PeerLinkOwner } from '../src/replication/peer-link.ts'
 import { encodeMessage, type Message } from '../src/replication/protocol.ts'
 import { readerKeyOf } from '../src/replication/reader-token.ts'
 import type { Sealer } from '../src/replication/seal.ts'
@@ -281,7 +281,15 @@ class Played {
         this.#closeCode = code
       },
     }
-    const owner = { opened: () => {}, synced: () => {}, confirmed: () => {}, ended: () => {} }
+    const owner: PeerLinkOwner = {
+      opened: () => {},
+      apply: (_, updates) => environmentOf(victim).apply(updates),
+      heard: () => {},
+      chose: () => {},
+      synced: () => {},
+      confirmed: () => {},
+      ended: () => {},
+    }
     this.#link = new PeerLink(link, owner, {
       role: 'listener',
       replica: environmentOf(victim),
@@ -398,14 +406,16 @@ function messagesOf(source: Store): readonly Message[] {
   return [
     { type: 'have', token: 1, workers: undefined, shards },
     { type: 'have', token: 2 ** 40, workers: ['author'], shards: shards.slice(0, 1) },
-    { type: 'updates', updates },
-    ...updates.map((update) => ({ type: 'updates' as const, updates: [update] })),
+    { type: 'updates', updates, passable: true },
+    ...updates.map((update) => ({ type: 'updates' as const, updates: [update], passable: false })),
     { type: 'told', token: 1, whole: true },
     { type: 'root', digest: 'f'.repeat(32) },
     { type: 'ask', workers: ['author', 'victim'] },
     { type: 'bye', reason: 'closing' },
     { type: 'ping' },
     { type: 'pong' },
+    { type: 'news', news: new Map(shards.map(({ shard, clocks }) => [shard, clocks])) },
+    { type: 'enough', workers: ['author'] },
   ]
 }
 

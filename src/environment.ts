@@ -108,10 +108,6 @@ export class Environment implements Replica {
     }
   }
 
-  clocks(shard: ShardName): Clocks {
-    return this.storage.shards().get(shard)?.clocks ?? noClocks
-  }
-
   flush(): Promise<void> {
     return this.storage.flush()
   }
@@ -161,6 +157,10 @@ export class Environment implements Replica {
 
   rootDigest(): string {
     return rootDigest(this.storage.shards())
+  }
+
+  clocks(shard: ShardName): Clocks {
+    return this.storage.shards().get(shard)?.clocks ?? noClocks
   }
 
   diff(shard: ShardName, since: Clocks): Update | undefined {
@@ -260,9 +260,16 @@ export class Environment implements Replica {
     return () => this.#watchers.delete(watcher)
   }
 
+  onLearnt(listener: (news: ReadonlyMap<ShardName, Clocks>) => void): () => void {
+    return this.onLearntChange((changes) => {
+      if (changes.length > 0) listener(newsOf(changes))
+    })
+  }
+
   /** Calls `learner` after every commit of what came from elsewhere; it must not throw, and may write. */
-  onLearnt(learner: (changes: readonly Change[]) => void): void {
+  onLearntChange(learner: (changes: readonly Change[]) => void): () => void {
     this.#learners.add(learner)
+    return () => this.#learners.delete(learner)
   }
 
   /** Calls `listener` when a seal was learnt, before anybody else is told of that commit; it must not throw. */
@@ -368,4 +375,13 @@ export class Environment implements Replica {
       for (const listener of this.#listeners.keys()) listener(updates)
     }
   }
+}
+
+function newsOf(changes: readonly Change[]): ReadonlyMap<ShardName, Clocks> {
+  return new Map(
+    changes.map(({ shard, advanced }) => [
+      shard,
+      new Map(advanced.map(({ incarnation, to }) => [incarnation, to])),
+    ]),
+  )
 }

@@ -52,7 +52,7 @@ export class Life {
     this.#append = append
     // Looking for conflicts costs a look-up for each learnt register: only where somebody hears of them.
     if (options.journalLife || options.log !== silentLog)
-      environment.onLearnt((changes) => this.#learnOrLog(changes))
+      environment.onLearntChange((changes) => this.#learnOrLog(changes))
     environment.onRepair((lost) => this.#tellOfLost(lost))
   }
 

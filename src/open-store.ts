@@ -156,7 +156,17 @@ function connect(
   network: NetworkOptions,
 ): Promise<Replicator> {
   const { job, restartCount: restart, time, random, fileSystem, log } = options
-  const { join, peers, listen, advertise, secret, reader, yjsOrigins: origins, certificates } = network
+  const {
+    join,
+    peers,
+    listen,
+    advertise,
+    fullMeshMax,
+    secret,
+    reader,
+    yjsOrigins: origins,
+    certificates,
+  } = network
   const rendezvous = join && directoryRendezvous({ directory: join, job, restart, time, random, fileSystem })
   const doors = origins === undefined ? [] : [new YjsEndpoint({ port, secret, job, origins, log })]
   return startReplicator({
@@ -167,6 +177,7 @@ function connect(
     ...(listen ? { listen } : {}),
     ...(reader === undefined ? {} : { reader }),
     peers,
+    fullMeshMax,
     secret,
     job,
     time,

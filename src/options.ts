@@ -12,6 +12,7 @@ import { chosenAddresses, firstAddress } from './interfaces.ts'
 import { detect } from './job-environment.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
 import type { Resolve } from './registers.ts'
+import { fullMeshMaxDefault } from './replication/membership.ts'
 import { readReaderToken } from './replication/reader-token.ts'
 import { secretBytesMin } from './replication/replicator.ts'
 import type { ListenAt } from './replication/transport.ts'
@@ -58,6 +59,12 @@ export interface StoreOptions {
   readonly interface?: string
   /** Addresses to publish instead of the bound ones, e.g. those of a proxy in front. */
   readonly advertise?: readonly string[]
+  /**
+   * Most stores of a job, this one included, that all keep links with one another. Where the rendezvous names more, each keeps links with about log2(N) + 2 of them, chosen at random, and
+   * passes on what they push; `sync` then asks those. Higher = one hop to everybody, and for each store as many links, pushes and root digests; lower = fewer, and up to about log(N) hops. Give
+   * all stores the same. @default 16
+   */
+  readonly fullMeshMax?: number
   /**
    * The job's secret, at least 16 bytes: whoever holds it may write anything. Or a token of `readerToken`: then this store is given everything that the job holds, what it writes itself stays
    * with it, and it listens nowhere.
@@ -160,6 +167,7 @@ export interface NetworkOptions {
   /** `undefined` for a reader, which only dials. */
   readonly listen: ListenAt | undefined
   readonly advertise: readonly string[] | undefined
+  readonly fullMeshMax: number
   /** The job's secret, or the key of a reader. */
   readonly secret: Uint8Array
   /** Name of the reader that this store is. */
@@ -245,7 +253,8 @@ function deadlineOf(given: number | false | undefined): number | undefined {
 }
 
 function networkOptions(options: StoreOptions): NetworkOptions | undefined {
-  const { join, peers = [], port, listen, advertise, yjs } = options
+  const { join, peers = [], port, listen, advertise, yjs, fullMeshMax = fullMeshMaxDefault } = options
+  checkInteger('fullMeshMax', fullMeshMax, 1)
   if (join === undefined && options.peers === undefined && port === undefined && listen === undefined) {
     if (yjs === undefined) return undefined
     throw invalid('yjs lets clients in, but the store listens nowhere', 'Give `listen`, and a secret.')
@@ -264,6 +273,7 @@ function networkOptions(options: StoreOptions): NetworkOptions | undefined {
     peers: port === undefined ? peers : [...new Set([...peers, ...nodesAt(port)])],
     listen: reader === undefined ? listenAt(options) : undefined,
     advertise,
+    fullMeshMax,
     secret: reader?.key ?? secret,
     reader: reader?.name,
     yjsOrigins: yjs === undefined ? undefined : checkOrigins(yjs.origins ?? []),

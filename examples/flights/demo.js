@@ -2,7 +2,7 @@
  * The flights demo: a job of four workers on 3,000,000 flight records. One worker loses its node, one is cut off from the
  * others, and in the end everything is merged into one file and verified against the data.
  *
- *     node examples/flights/demo.js [--json] [--workers N] [--kill-at FRACTION|random] [--time-limit SECONDS] [--keep]
+ *     node examples/flights/demo.js [--json] [--workers N] [--kill-at FRACTION|random] [--partial-view] [--time-limit SECONDS] [--keep]
  */
 import { cpSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -25,6 +25,7 @@ import { verify } from './verify.js'
  * @property {boolean} keep leaves the temporary directory where it is
  * @property {number} workers
  * @property {number} killAt share of the partitions that are done when a worker is killed
+ * @property {boolean} partialView each store keeps links with some others only, and passes on what they push
  * @property {number} timeLimit seconds
  *
  * @typedef {object} Report
@@ -222,13 +223,14 @@ function readOptions() {
         keep: { type: 'boolean', default: false },
         workers: { type: 'string', default: '4' },
         'kill-at': { type: 'string', default: '0.4' },
+        'partial-view': { type: 'boolean', default: false },
         'time-limit': { type: 'string', default: '120' },
       },
     })
-    const { json, keep } = values
+    const { json, keep, 'partial-view': partialView } = values
     const workers = readWhole('--workers', values.workers, workersMax)
     const timeLimit = readWhole('--time-limit', values['time-limit'], timeLimitMax)
-    return { json, keep, workers, timeLimit, killAt: readKillAt(values['kill-at']) }
+    return { json, keep, partialView, workers, timeLimit, killAt: readKillAt(values['kill-at']) }
   } catch (error) {
     process.stderr.write(`${/** @type {Error} */ (error).message}\n`)
     process.exit(1)

@@ -22,6 +22,7 @@ import { Workers } from './workers.js'
  * @property {number} workers
  * @property {number} partitions
  * @property {number} killAt share of the partitions
+ * @property {boolean} partialView no store keeps links with all others
  * @property {ProgressBar} bar
  *
  * @typedef {object} Outcome
@@ -37,6 +38,10 @@ const cutMs = 3_000
 /** As long as a scheduler needs to notice, or a little less, milliseconds. */
 const restartMs = 1_000
 const lookMs = 100
+/** In a partial view: the time in which nothing new may come any more, milliseconds. */
+const settleMs = 2_000
+/** Most stores that all keep links with one another: as by default, or few. */
+const fullMeshMax = { full: 16, partial: 3 }
 /** Paths of Unix sockets may have about 100 bytes; this leaves room for ours. */
 const baseLengthMax = 60
 
@@ -158,6 +163,7 @@ export class Job {
       secretFile: this.#place.secretFile,
       listen: { path: this.#place.socket('driver') },
       advertise: [addressOf(driverProxy)],
+      fullMeshMax: this.#fullMeshMax,
     })
     for (let index = 0; index < workers; index++) this.#startWorker(index)
   }
@@ -177,6 +183,7 @@ export class Job {
       secretFile: this.#place.secretFile,
       socket: this.#place.socket(index),
       address: addressOf(proxy),
+      fullMeshMax: this.#fullMeshMax,
     })
   }
 
@@ -238,14 +245,25 @@ export class Job {
     bar.say(`worker ${cutOff} is reachable again`)
   }
 
-  /** The last partitions may have been done by a worker that somebody else has not met yet. */
+  /**
+   * The last partitions may have been done by a worker that somebody else has not met yet. In a partial view the driver has links with some workers only: there
+   * it waits until all have told in the journal that they are done, and for what may still be under way.
+   */
   async #meetEverybody() {
     const { store } = this.#open()
-    for (;;) {
+    const { workers, partialView } = this.#options
+    for (let digest = ''; ; digest = store.digest) {
       const { reached } = await store.sync()
-      if (reached.length >= this.#options.workers) return
-      await sleep(lookMs)
+      if (
+        partialView ? finishedCount(store) >= workers && digest === store.digest : reached.length >= workers
+      )
+        return
+      await sleep(partialView ? settleMs : lookMs)
     }
+  }
+
+  get #fullMeshMax() {
+    return this.#options.partialView ? fullMeshMax.partial : fullMeshMax.full
   }
 
   #open() {
@@ -260,6 +278,12 @@ export class Job {
     work.catch((error) => this.#fail(error))
     return work
   }
+}
+
+/** Workers that have done their partitions. @param {Store} store */
+function finishedCount(store) {
+  const finished = [...store.journal.events()].filter(({ type }) => type === 'stage.finished')
+  return new Set(finished.map(({ worker }) => worker)).size
 }
 
 /** @param {TcpProxy} proxy */

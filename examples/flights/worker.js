@@ -25,6 +25,7 @@ import { checksum, countDepartures, normalise, normalisedColumns, openPartitions
  * @property {string} secretFile
  * @property {string} socket where to listen
  * @property {string} address where others reach it: the proxy in front
+ * @property {number} fullMeshMax most stores that all keep links with one another
  *
  * @typedef {import('cairn-store').Store} Store
  * @typedef {Awaited<ReturnType<typeof openPartitions>>} Partitions
@@ -41,7 +42,7 @@ await run(JSON.parse(process.argv[2] ?? ''))
 
 /** @param {WorkerOptions} options */
 async function run(options) {
-  const { index, dir, join, checkpoints, secretFile, socket, address } = options
+  const { index, dir, join, checkpoints, secretFile, socket, address, fullMeshMax } = options
   const store = await openStore({
     worker: `worker-${index}`,
     job: 'flights',
@@ -51,6 +52,7 @@ async function run(options) {
     secretFile,
     listen: { path: socket },
     advertise: [address],
+    fullMeshMax,
     checkpoint: { dir: checkpoints },
   })
   // Said before anything is heard: what two workers write here without seeing each other stays, as a conflict.

@@ -14,6 +14,7 @@
  * | 4408 | TIMEOUT | no handshake in time, or silence |
  * | 4409 | DUPLICATE | another link to the same peer survives |
  * | 4410 | SELF | both ends are the same environment |
+ * | 4411 | CHOSEN_OTHERS | the side that dialled keeps links with others now |
  * | 4422 | UPDATE_REFUSED | a stock client wrote what is outside the profile, or where it may not; the reason goes on with why |
  * | 4426 | FORMAT_NEWER | the peer speaks a later version of the protocol only |
  */
@@ -37,6 +38,7 @@ export const closes = {
   timeout: { code: 4408, reason: 'TIMEOUT' },
   duplicate: { code: 4409, reason: 'DUPLICATE' },
   self: { code: 4410, reason: 'SELF' },
+  chosenOthers: { code: 4411, reason: 'CHOSEN_OTHERS' },
   updateRefused: { code: 4422, reason: 'UPDATE_REFUSED' },
   formatNewer: { code: 4426, reason: 'FORMAT_NEWER' },
 } as const satisfies Record<string, Close>

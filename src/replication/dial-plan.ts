@@ -5,6 +5,7 @@
  *   sees the other, or can reach it.
  * - An address that a person gave is always dialled: who is there shows only then. Where that makes two links to one peer, one survives
  *   (`survivor`), on both sides the same.
+ * - Where a view says which of the announced stores to keep links with, only those are dialled, and at once: whether they see it the same way is not known.
  * - Nobody is dialled while there is a link to it. After a failure the next try waits, with back-off.
  */
 import type { Random } from '../base/random.ts'
@@ -54,6 +55,7 @@ export class DialPlan {
   readonly #random: Random
   /** By environment, or by address for given ones; no address looks like an environment. */
   readonly #targets = new Map<string, MutableTarget>()
+  #view: ReadonlySet<string> | undefined
 
   constructor(own: string, random: Random) {
     this.#own = own
@@ -63,6 +65,21 @@ export class DialPlan {
   /** Everyone known, oneself left out. */
   targets(): readonly Target[] {
     return [...this.#targets.values()].filter(({ environment }) => environment !== this.#own)
+  }
+
+  /** Of those who are announced only these are to be dialled; everyone when undefined. */
+  choose(view: ReadonlySet<string> | undefined): void {
+    this.#view = view
+  }
+
+  /** True for whom a link is to be kept with. */
+  isWanted({ key, environment }: Target): boolean {
+    return this.#view === undefined || key !== environment || this.#view.has(key)
+  }
+
+  /** Failures in a row of a store that is announced. */
+  failuresOf(environment: string): number {
+    return this.#targets.get(environment)?.failures ?? 0
   }
 
   /** Addresses that a person gave. */
@@ -92,7 +109,7 @@ export class DialPlan {
     const dials: Dial[] = []
     for (const target of this.#targets.values()) {
       const { key, environment, addresses } = target
-      if (environment === this.#own) continue
+      if (environment === this.#own || !this.isWanted(target)) continue
       const wasLinked = target.isLinked
       target.isLinked = environment !== undefined && isLinked(environment)
       if (wasLinked && !target.isLinked) this.#wait(target, nowMs)
@@ -139,7 +156,7 @@ export class DialPlan {
   }
 
   #wait(target: MutableTarget, nowMs: number): void {
-    const isTheirs = !target.isGiven && target.key < this.#own
+    const isTheirs = this.#view === undefined && !target.isGiven && target.key < this.#own
     const waitMs = backOff(1, this.#random) + (isTheirs ? patienceMs : 0)
     target.dialAtMs = Math.max(target.dialAtMs, nowMs + waitMs)
   }

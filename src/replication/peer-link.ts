@@ -9,6 +9,7 @@ import type { Time } from '../base/time.ts'
 import type { ShardName } from '../model/shard.ts'
 import { type Close, closes } from './closing.ts'
 import type { ShardClocks } from './confirmations.ts'
+import type { News } from './dissemination.ts'
 import type { Role } from './handshake.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
 import { type Moment, type Push, Session, type SessionEffect, type SessionOptions } from './session.ts'
@@ -22,6 +23,12 @@ export interface PeerLinkOwner {
   synced(link: PeerLink, round: number, whole: boolean): void
   /** All that `confirm` of this round, and of those before it, named is durable at the peer. */
   confirmed(link: PeerLink, round: number): void
+  /** Applies what the peer gave, as the replica does, and passes it on. */
+  apply(link: PeerLink, updates: readonly ShardUpdate[], passable: boolean): readonly ShardName[]
+  /** The peer tells how far it is. */
+  heard(link: PeerLink, news: News): void
+  /** The peer does, or does not, want changes of these workers pushed; or it is asked for them. */
+  chose(link: PeerLink, choice: 'wanted' | 'declined' | 'asking', workers: readonly string[]): void
   /** The link is over: by us, by the peer, or because it broke. Once. */
   ended(link: PeerLink, close: Close): void
 }
@@ -113,6 +120,18 @@ export class PeerLink implements LinkEvents {
     this.#run((moment) => this.#session.push(push, moment))
   }
 
+  tell(news: News): void {
+    this.#run((moment) => this.#session.tell(news, moment))
+  }
+
+  decline(workers: readonly string[]): void {
+    this.#run((moment) => this.#session.decline(workers, moment))
+  }
+
+  fetch(workers: readonly string[]): void {
+    this.#run((moment) => this.#session.fetch(workers, moment))
+  }
+
   sync(round: number): void {
     this.#run((moment) => this.#session.sync(round, moment))
   }
@@ -184,7 +203,13 @@ export class PeerLink implements LinkEvents {
         this.#openedMs = this.#options.time.monotonic()
         return this.#owner.opened(this)
       case 'apply':
-        return this.#apply(effect.updates)
+        return this.#apply(effect.updates, effect.passable)
+      case 'news':
+        return this.#owner.heard(this, effect.news)
+      case 'wanted':
+      case 'declined':
+      case 'asking':
+        return this.#owner.chose(this, effect.type, effect.workers)
       case 'synced':
         return this.#owner.synced(this, effect.round, effect.whole)
       case 'confirmed':
@@ -220,10 +245,10 @@ export class PeerLink implements LinkEvents {
     )
   }
 
-  #apply(updates: readonly ShardUpdate[]): void {
+  #apply(updates: readonly ShardUpdate[], passable: boolean): void {
     let gaps: readonly ShardName[]
     try {
-      gaps = this.#options.replica.apply(updates)
+      gaps = this.#owner.apply(this, updates, passable)
     } catch (error) {
       this.#refusedUpdates += updates.length
       this.#session.refused()

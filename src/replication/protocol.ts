@@ -4,7 +4,7 @@
  * | number | message | fields | meaning |
  * |---|---|---|---|
  * | 1 | have | token, workers or nil, shards | this is what I have of these workers, of all when nil; a shard that is not listed I lack wholly |
- * | 2 | updates | updates | apply these whole or not at all; all are of one worker |
+ * | 2 | updates | updates, passable | apply these whole or not at all; all are of one worker; passable: they are changes as they were made, and may be passed on |
  * | 3 | told | token, whole | all that your `have` with this token lacked was sent; whole: nothing had to be left out |
  * | 4 | root | digest | the digest over all my shards |
  * | 5 | ask | workers or nil | send me your `have` of these workers, of all when nil |
@@ -14,8 +14,10 @@
  * | 9 | confirm | token, shards | tell me when so much of these shards is durable with you |
  * | 10 | durable | token | all that your `confirm` with this token named is durable here |
  * | 11 | state | shard, update | my clocks of this shard are yours and my digest is not: this is all of it |
+ * | 12 | news | shards | at least so much of these shards I have |
+ * | 13 | enough | workers | do not push changes of these workers any more: others bring them. Tell me in `news`, and push again when I send `have` of them |
  *
- * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
+ * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` and `news` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
  * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
  * Numbers and fields are only ever appended: unknown numbers and further fields are ignored. A change that is no addition raises the version of the
  * handshake.
@@ -24,6 +26,7 @@ import { assert } from '../base/assert.ts'
 import { toHex } from '../base/bytes.ts'
 import { pack, unpack } from '../base/codec.ts'
 import { decodeClocks, encodeClocks } from '../model/clocks.ts'
+import type { News } from './dissemination.ts'
 import { type ShardName, checkWorkerName, nameLengthMax, parseShardName } from '../model/shard.ts'
 import type { Update } from '../model/update.ts'
 import { refusedFrame } from './closing.ts'
@@ -55,7 +58,7 @@ export interface Have {
 
 export type Message =
   | Have
-  | { readonly type: 'updates'; readonly updates: readonly ShardUpdate[] }
+  | { readonly type: 'updates'; readonly updates: readonly ShardUpdate[]; readonly passable: boolean }
   | { readonly type: 'told'; readonly token: number; readonly whole: boolean }
   | { readonly type: 'root'; readonly digest: string }
   | { readonly type: 'ask'; readonly workers: readonly string[] | undefined }
@@ -65,6 +68,8 @@ export type Message =
   | { readonly type: 'confirm'; readonly token: number; readonly shards: readonly ShardClocks[] }
   | { readonly type: 'durable'; readonly token: number }
   | { readonly type: 'state'; readonly shard: ShardName; readonly update: Update }
+  | { readonly type: 'news'; readonly news: News }
+  | { readonly type: 'enough'; readonly workers: readonly string[] }
 
 const numbers = {
   have: 1,
@@ -78,6 +83,8 @@ const numbers = {
   confirm: 9,
   durable: 10,
   state: 11,
+  news: 12,
+  enough: 13,
 } as const
 
 export function encodeMessage(message: Message): Uint8Array {
@@ -97,8 +104,10 @@ function fieldsOf(message: Message): unknown[] {
       ])
       return [message.token, message.workers ?? null, shards]
     }
-    case 'updates':
-      return [message.updates.map(({ shard, update }) => [shard, update])]
+    case 'updates': {
+      const updates = message.updates.map(({ shard, update }) => [shard, update])
+      return message.passable ? [updates, true] : [updates]
+    }
     case 'told':
       return [message.token, message.whole]
     case 'root':
@@ -118,21 +127,26 @@ function fieldsOf(message: Message): unknown[] {
       return [message.token]
     case 'state':
       return [message.shard, message.update]
+    case 'news':
+      assert(message.news.size <= shardsPerMessageMax, 'a message names a bounded number of shards')
+      return [[...message.news].map(([shard, clocks]) => [shard, encodeClocks(clocks)])]
+    case 'enough':
+      return [message.workers]
   }
 }
 
 /**
  * The fewest `updates` messages that hold these updates of one worker: one, unless it would be too long; then one for each
- * shard. No update may be longer than `updateBytesMax`.
+ * shard. No update may be longer than `updateBytesMax`. `passable`: they are changes as they were made.
  */
-export function encodeUpdates(updates: readonly ShardUpdate[]): Uint8Array[] {
+export function encodeUpdates(updates: readonly ShardUpdate[], passable: boolean): Uint8Array[] {
   let bytes = messageHeadBytesMax
   for (const { update } of updates) bytes += update.length + updateHeadBytesMax
   if (updates.length === 0) return []
   if (bytes <= messageBytesMax && updates.length <= shardsPerMessageMax) {
-    return [encodeMessage({ type: 'updates', updates })]
+    return [encodeMessage({ type: 'updates', updates, passable })]
   }
-  return updates.map((update) => encodeMessage({ type: 'updates', updates: [update] }))
+  return updates.map((update) => encodeMessage({ type: 'updates', updates: [update], passable }))
 }
 
 /** Reads a message; undefined for one that a later version added. Throws `FRAME_REFUSED`. */
@@ -163,7 +177,7 @@ function messageOf(packed: unknown): Message | undefined {
         const [name, update] = asArray(entry)
         return { shard: asShardName(name), update: asBytes(update) as Update }
       })
-      return { type: 'updates', updates }
+      return { type: 'updates', updates, passable: fields[1] === true }
     }
     case numbers.told:
       return { type: 'told', token: asInteger(fields[0]), whole: asBoolean(fields[1]) }
@@ -188,6 +202,15 @@ function messageOf(packed: unknown): Message | undefined {
       return { type: 'durable', token: asInteger(fields[0]) }
     case numbers.state:
       return { type: 'state', shard: asShardName(fields[0]), update: asBytes(fields[1]) as Update }
+    case numbers.news: {
+      const shards = asShards(fields[0], (entry) => {
+        const [name, clocks] = asArray(entry)
+        return { shard: asShardName(name), clocks: decodeClocks(asBytes(clocks)) }
+      })
+      return { type: 'news', news: new Map(shards.map(({ shard, clocks }) => [shard, clocks])) }
+    }
+    case numbers.enough:
+      return { type: 'enough', workers: asWorkers(fields[0]) ?? [] }
     default:
       asInteger(number)
       return undefined

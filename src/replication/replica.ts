@@ -55,6 +55,10 @@ export interface Replica extends ReplicaView {
   repair(state: ShardUpdate): Promise<number>
   /** Resolves when all that was changed before the call is durable. Rejects where it cannot be. */
   flush(): Promise<void>
+  /**
+   * Tells of what came from elsewhere, at once: how far each shard has got of the incarnations that moved. Returns what ends the telling. The listener must not throw.
+   */
+  onLearnt(listener: (news: ReadonlyMap<ShardName, Clocks>) => void): () => void
   /** Tells now what waits to be told, so that no diff that is made next holds a part of it. */
   tell(): void
 }

@@ -5,6 +5,8 @@
  * are handled as they come and own changes are pushed as they are made. It never throws into the process it lives in: what fails is
  * logged and tried again.
  *
+ * Where there are more stores than `fullMeshMax` it keeps links with some of them (`membership.ts`), and passes on what they push (`dissemination.ts`).
+ *
  * One link per pair of peers: of two that were dialled from both sides the one of the smaller environment survives; of two that one side dialled,
  * that side keeps the older. A link of a reader is beside these: it is in no one's way, and no sync waits for it.
  */
@@ -14,17 +16,21 @@ import { type Time, type Timer, sleep } from '../base/time.ts'
 import { assert } from '../base/assert.ts'
 import { encodeText } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
+import { coversClocks } from '../model/clocks.ts'
+import { type ShardName, addressOf } from '../model/shard.ts'
 import { type Close, closes } from './closing.ts'
 import type { ShardClocks } from './confirmations.ts'
 import { CopyRound } from './copy-round.ts'
 import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
+import { Dissemination, type News } from './dissemination.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
+import { Membership, fullMeshMaxDefault } from './membership.ts'
 import { Pace } from './pace.ts'
 import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
 import { type Rendezvous, announceIntervalMs } from './rendezvous.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
 import { preparePush } from './session.ts'
-import { type RoundView, SyncRound, type RoundReport } from './sync-round.ts'
+import { type RoundView, SyncRound, type RoundReport, dialsMax } from './sync-round.ts'
 import type { Link, LinkEvents, ListenAt, Listener, Transport } from './transport.ts'
 
 export type { RoundReport } from './sync-round.ts'
@@ -63,7 +69,13 @@ export interface ReplicatorOptions {
   readonly random: Random
   readonly log: Log
   /**
-   * Time between two root digests on a link, milliseconds. Lower finds lost updates sooner, higher costs less when idle.
+   * Most stores, this one included, that all keep links with one another, and push only their own changes. Where there are more, each keeps a link with some of them,
+   * and passes on what they push. Higher is faster and simpler, and costs each store as many links, pushes and root digests; lower costs hops. The same in all stores.
+   * @default 16
+   */
+  readonly fullMeshMax?: number
+  /**
+   * Time between two root digests on a link, milliseconds; in a partial view between two of the store, to one neighbour after another. Lower finds lost updates sooner, higher costs less when idle.
    * @default 1000
    */
   readonly rootIntervalMs?: number
@@ -139,6 +151,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   readonly environment: string
   readonly #options: ReplicatorOptions
   readonly #plan: DialPlan
+  readonly #membership: Membership
+  readonly #dissemination = new Dissemination<PeerLink>()
   readonly #links = new Set<PeerLink>()
   readonly #dials = new Map<PeerLink, Dial>()
   readonly #rounds = new Map<number, SyncRound>()
@@ -148,6 +162,9 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #listener: Listener | undefined
   #timer: Timer | undefined
   #stopListening = (): void => {}
+  /** Whose updates are being applied, and what was new of them. */
+  #source: PeerLink | undefined
+  #learnt: News | undefined
   #startedMs = 0
   #announceAtMs = 0
   #announcing: Promise<void> | undefined
@@ -159,6 +176,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#options = options
     this.environment = options.replica.environment
     this.#plan = new DialPlan(this.environment, options.random)
+    this.#membership = new Membership(
+      this.environment,
+      options.fullMeshMax ?? fullMeshMaxDefault,
+      options.random,
+    )
   }
 
   async start(): Promise<void> {
@@ -169,10 +191,16 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     }
     this.#plan.give(peers ?? [], this.#nowMs())
     const pace = new Pace(this.#nowMs())
-    this.#stopListening = replica.onChange(
-      (updates) => this.#guarded(() => this.#push(updates)),
-      () => pace.next(this.#nowMs()),
-    )
+    const stops = [
+      replica.onChange(
+        (updates) => this.#guarded(() => this.#push(updates)),
+        () => pace.next(this.#nowMs()),
+      ),
+      replica.onLearnt((news) => this.#guarded(() => this.#learn(news))),
+    ]
+    this.#stopListening = () => {
+      for (const stop of stops) stop()
+    }
     this.#tick()
   }
 
@@ -299,6 +327,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       } else if (link.role === 'dialer') link.close(closes.duplicate)
     }
     if (!link.isOpen) return
+    this.#dissemination.joined(link)
     this.#warned.delete(link.address)
     this.#options.log.info('a peer is connected', { peer, address: link.address })
     const newest = [...this.#copyRounds.values()].at(-1)
@@ -311,6 +340,26 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     for (const round of this.#copyRounds.values()) if (round.id <= confirmed) round.confirmed(environment)
   }
 
+  apply(link: PeerLink, updates: readonly ShardUpdate[], passable: boolean): readonly ShardName[] {
+    this.#source = link
+    this.#learnt = undefined
+    try {
+      const gaps = this.#options.replica.apply(updates)
+      if (gaps.length === 0) this.#guarded(() => this.#passOn(link, updates, passable))
+      return gaps
+    } finally {
+      this.#source = undefined
+    }
+  }
+
+  heard(link: PeerLink, news: News): void {
+    this.#dissemination.heard(news, link, this.#nowMs())
+  }
+
+  chose(link: PeerLink, choice: 'wanted' | 'declined' | 'asking', workers: readonly string[]): void {
+    this.#dissemination[choice](workers, link)
+  }
+
   synced(link: PeerLink, round: number, whole: boolean): void {
     this.#rounds.get(round)?.synced(link, whole)
   }
@@ -318,6 +367,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   ended(link: PeerLink, close: Close): void {
     const { environment, address, openMs } = link
     this.#links.delete(link)
+    this.#dissemination.left(link)
     const dial = this.#dials.get(link)
     this.#dials.delete(link)
     if (dial !== undefined) {
@@ -350,6 +400,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     if (this.#closed !== undefined) return
     const nowMs = this.#nowMs()
     for (const link of this.#links) link.tick()
+    this.#guarded(() => this.#spread())
+    this.#guarded(() => this.#choose())
     this.#guarded(() => this.#dialDue())
     if (nowMs >= this.#announceAtMs) void this.#announce()
     if (nowMs >= this.#lookAtMs) void this.#look()
@@ -359,12 +411,76 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #push([first, ...rest]: readonly ShardUpdate[]): void {
     if (first === undefined || this.#links.size === 0) return
     const push = preparePush([first, ...rest])
-    for (const link of this.#links) link.push(push)
+    for (const link of this.#dissemination.push(push.worker, this.#newsOf(push.updates))) link.push(push)
+  }
+
+  /** How far the shards of these updates, which are applied, have got. */
+  #newsOf(updates: readonly ShardUpdate[]): News {
+    return new Map(updates.map(({ shard }) => [shard, new Map(this.#options.replica.clocks(shard))]))
+  }
+
+  /** Something came in from elsewhere. What no link brought, a checkpoint brought. */
+  #learn(news: News): void {
+    if (this.#source !== undefined) this.#learnt = news
+    else if (this.#membership.isPartial) this.#dissemination.tell(news)
+  }
+
+  /** With links to all others there is nothing to pass on: its maker sent it to them, too. */
+  #passOn(from: PeerLink, [first, ...rest]: readonly ShardUpdate[], passable: boolean): void {
+    if (first === undefined || !this.#membership.isPartial) return
+    const news = this.#learnt
+    const { worker } = addressOf(first.shard)
+    if (!passable) {
+      if (news !== undefined) this.#dissemination.tell(news, from)
+    } else if (news === undefined) {
+      if (this.#dissemination.repeated(worker, from, this.#nowMs())) from.decline([worker])
+    } else {
+      const receivers = this.#dissemination.push(worker, news, from)
+      if (receivers.length === 0) return
+      const push = preparePush([first, ...rest])
+      for (const link of receivers) link.push(push)
+    }
+  }
+
+  /** Tells neighbours what they were not given, and asks for what they told of and nobody brought. */
+  #spread(): void {
+    const { replica } = this.#options
+    const { tell, ask } = this.#dissemination.tick(this.#nowMs(), (shard, clocks) =>
+      coversClocks(replica.clocks(shard), clocks),
+    )
+    for (const [link, news] of tell) link.tell(news)
+    for (const [link, workers] of ask) link.fetch(workers)
+  }
+
+  /** Whom to keep links with. Who dialled somebody that it does not choose any more ends the link, but not during a sync: the other side dials, if it wants it. */
+  #choose(): void {
+    const view = this.#membership.chosen(
+      (environment) =>
+        this.linkTo(environment) === undefined && this.#plan.failuresOf(environment) >= dialsMax,
+    )
+    this.#plan.choose(view)
+    if (view === undefined || this.#rounds.size > 0) return
+    for (const [link, { key }] of this.#dials) {
+      if (link.isOpen && key === link.environment && !view.has(key)) link.close(closes.chosenOthers)
+    }
+  }
+
+  /** In a partial view a store sends one root digest in a `rootIntervalMs`, to one neighbour after another. */
+  get #rootTurns(): number {
+    return this.#membership.isPartial ? Math.max(1, this.#links.size) : 1
   }
 
   #accept(link: Link, role: Role, dial?: Dial): LinkEvents {
     const { rootIntervalMs = 1_000, sendBufferBytesMax = 8 * 1024 * 1024 } = this.#options
-    const peerLink = new PeerLink(link, this, { ...this.#options, rootIntervalMs, sendBufferBytesMax, role })
+    const rootInterval = (): number => rootIntervalMs * this.#rootTurns
+    const peerLink = new PeerLink(link, this, {
+      ...this.#options,
+      get rootIntervalMs() {
+        return rootInterval()
+      },
+      sendBufferBytesMax,
+      role,
+    })
     this.#links.add(peerLink)
     if (dial !== undefined) this.#dials.set(peerLink, dial)
     const waiting = [...this.#links].filter(({ environment }) => environment === undefined)
@@ -416,7 +532,10 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#lookAtMs = nowMs + intervalMs * (0.75 + random.fraction() / 2)
     if (rendezvous === undefined || this.#closed !== undefined) return Promise.resolve()
     this.#looking ??= this.#attempt('the rendezvous cannot be read', async () => {
-      this.#plan.announced(await rendezvous.peers(), this.#nowMs())
+      const entries = await rendezvous.peers()
+      this.#membership.announced(entries.map(({ environment }) => environment))
+      this.#choose()
+      this.#plan.announced(entries, this.#nowMs())
     }).then(() => {
       this.#looking = undefined
     })
@@ -448,7 +567,10 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       link.isOpen && link.reader === undefined ? (link.environment ?? []) : [],
     )
     this.#plan.hurry(this.#nowMs())
-    round.add(linked, this.#plan.targets())
+    round.add(
+      linked,
+      this.#plan.targets().filter((target) => this.#plan.isWanted(target)),
+    )
     this.#dialDue()
     round.advance()
   }

@@ -12,6 +12,7 @@
  * - Own changes are pushed at once, but not before the peer's first `have`: its answer holds them anyway.
  * - A full link drops pushes; when it has drained the session sends `ask`, and answers the `have` that comes.
  * - An update with a gap leads to a `have` of its worker, with back-off.
+ * - What others pushed is pushed on, where the store does not have a link with everybody (`dissemination.ts`).
  * - Root digests, told once in a while, find what all that missed.
  * - Whoever must know that its changes are durable at the peer asks (`confirm`) and is told (`durable`) after the peer's flush.
  *
@@ -29,6 +30,7 @@ import { Answers, type PeerClocks } from './answers.ts'
 import { Backlog } from './backlog.ts'
 import { type Close, closes } from './closing.ts'
 import { Confirmations, type ShardClocks } from './confirmations.ts'
+import type { News } from './dissemination.ts'
 import { Assembler, splitMessage } from './frames.ts'
 import { Gaps } from './gaps.ts'
 import { Handshake, type Role, nonceBytes } from './handshake.ts'
@@ -50,8 +52,14 @@ export type SessionEffect =
   | { readonly type: 'send'; readonly frame: Uint8Array }
   /** The handshake is over; `peer` is the environment at the other end. */
   | { readonly type: 'opened'; readonly peer: string; readonly reader: string | undefined }
-  /** To be applied; `gapped`, `applied` or `refused` says how it went. */
-  | { readonly type: 'apply'; readonly updates: readonly ShardUpdate[] }
+  /** To be applied; `gapped`, `applied` or `refused` says how it went. Passable: these are changes as they were made, and may be passed on. */
+  | { readonly type: 'apply'; readonly updates: readonly ShardUpdate[]; readonly passable: boolean }
+  /** The peer has at least so much. */
+  | { readonly type: 'news'; readonly news: News }
+  /** The peer does, or does not, want changes of these workers pushed. */
+  | { readonly type: 'wanted' | 'declined'; readonly workers: readonly string[] }
+  /** The peer is asked for these workers. */
+  | { readonly type: 'asking'; readonly workers: readonly string[] }
   /** Everything the peer had at the time of `sync` has been given to `apply`; whole: and nothing of it was left out or refused. */
   | { readonly type: 'synced'; readonly round: number; readonly whole: boolean }
   /** All that `confirm` of this round named is durable at the peer. */
@@ -100,7 +108,7 @@ export interface SessionOptions {
   readonly sendBufferBytesMax: number
 }
 
-/** Own changes of one worker, encoded once for all sessions. */
+/** Changes of one worker as they were made, encoded once for all sessions. */
 export interface Push {
   readonly worker: string
   readonly updates: readonly ShardUpdate[]
@@ -120,10 +128,10 @@ const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
   'pong',
 ])
 
-/** Prepares own changes of one worker, not none, for any number of sessions. */
+/** Prepares changes of one worker, not none, for any number of sessions. */
 export function preparePush(updates: readonly [ShardUpdate, ...ShardUpdate[]]): Push {
   const fitting = updates.filter(({ update }) => update.length <= updateBytesMax)
-  return { worker: addressOf(updates[0].shard).worker, updates, messages: encodeUpdates(fitting) }
+  return { worker: addressOf(updates[0].shard).worker, updates, messages: encodeUpdates(fitting, true) }
 }
 
 export class Session {
@@ -227,7 +235,7 @@ export class Session {
     })
   }
 
-  /** Tells the peer of own changes. */
+  /** Gives the peer changes as they were made, own or of others. */
   push(push: Push, moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
       if (this.#state !== 'open' || !this.#isPeerKnown || this.#isReader) return
@@ -236,6 +244,27 @@ export class Session {
       if (pending === undefined) for (const message of push.messages) this.#send(message)
       else this.#answer(pending, push.updates)
       for (const { shard, update } of push.updates) if (update.length > updateBytesMax) this.#leaveOut(shard)
+    })
+  }
+
+  /** Tells the peer how far some shards have got; no reader does. */
+  tell(news: News, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open' && !this.#isReader) this.#say({ type: 'news', news })
+    })
+  }
+
+  /** Tells the peer not to push changes of these workers; no reader does. */
+  decline(workers: readonly string[], moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open' && !this.#isReader) this.#say({ type: 'enough', workers })
+    })
+  }
+
+  /** Asks for what the peer has of these workers. */
+  fetch(workers: readonly string[], moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open') this.#show(workers)
     })
   }
 
@@ -342,7 +371,7 @@ export class Session {
       case 'have':
         return this.#hearHave(message, nowMs)
       case 'updates':
-        this.#effects.push({ type: 'apply', updates: message.updates })
+        this.#effects.push({ ...message, type: 'apply' })
         return
       case 'told':
         return this.#hearTold(message.token, message.whole)
@@ -366,6 +395,12 @@ export class Session {
       case 'state':
         this.#effects.push({ type: 'repair', state: message })
         return
+      case 'news':
+        this.#effects.push(message)
+        return
+      case 'enough':
+        this.#effects.push({ type: 'declined', workers: message.workers })
+        return
     }
   }
 
@@ -373,7 +408,7 @@ export class Session {
     if (have.workers === undefined) {
       this.#isPeerKnown = true
       this.#lag = this.#lagBehind(have, nowMs)
-    }
+    } else this.#effects.push({ type: 'wanted', workers: have.workers })
     this.#backlog.heard(have)
     if (this.#isReader) return this.#say({ type: 'told', token: have.token, whole: false })
     const diverged = this.#answers.note(have, this.#options.replica.shards())
@@ -447,6 +482,7 @@ export class Session {
     const token = this.#nextToken++
     this.#untold.set(token, { round, all: workers === undefined, whole: true })
     this.#say({ type: 'have', token, workers, shards })
+    if (workers !== undefined) this.#effects.push({ type: 'asking', workers })
   }
 
   /** Sends what the peer lacks of one worker, and these updates of it, as one. */
@@ -462,7 +498,7 @@ export class Session {
         this.#leaveOut(shard, cause)
       }
     }
-    for (const message of encodeUpdates(updates)) this.#send(message)
+    for (const message of encodeUpdates(updates, false)) this.#send(message)
   }
 
   #leaveOut(shard: ShardName, cause: unknown = tooLong()): void {

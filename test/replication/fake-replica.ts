@@ -20,6 +20,7 @@ export class FakeReplica implements Replica {
   applied = 0
   readonly #incarnation: number
   readonly #listeners = new Set<(updates: readonly ShardUpdate[]) => void>()
+  readonly #learners = new Set<(news: ReadonlyMap<ShardName, Clocks>) => void>()
   readonly #digests = new Map<ShardName, string>()
 
   /** @param name a hexadecimal digit or two: environments are ordered by it */
@@ -94,14 +95,23 @@ export class FakeReplica implements Replica {
       runs.some(([incarnation, from]) => from > (this.shardCells.get(shard)?.get(incarnation)?.length ?? 0)),
     )
     if (gaps.length > 0) return gaps.map(({ shard }) => shard)
+    const news = new Map<ShardName, Clocks>()
     for (const { shard, runs } of decoded) {
+      const before = this.#clocks(shard)
       for (const [incarnation, from, contents] of runs) {
         const known = this.#contents(shard, incarnation)
         known.push(...contents.slice(known.length - from))
       }
       this.#digests.delete(shard)
+      if (!equalClocks(before, this.#clocks(shard))) news.set(shard, this.#clocks(shard))
     }
+    if (news.size > 0) for (const learner of this.#learners) learner(news)
     return []
+  }
+
+  onLearnt(learner: (news: ReadonlyMap<ShardName, Clocks>) => void): () => void {
+    this.#learners.add(learner)
+    return () => this.#learners.delete(learner)
   }
 
   onChange(listener: (updates: readonly ShardUpdate[]) => void): () => void {

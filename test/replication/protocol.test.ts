@@ -25,7 +25,7 @@ const examples: Message[] = [
     workers: ['rank-17'],
     shards: [{ shard, clocks: new Map([[2 ** 52, 9]]), digest }],
   },
-  { type: 'updates', updates: [{ shard, update: bytes(1, 2, 3) }] },
+  { type: 'updates', updates: [{ shard, update: bytes(1, 2, 3) }], passable: false },
   { type: 'told', token: 2 ** 40, whole: false },
   { type: 'root', digest },
   { type: 'ask', workers: undefined },
@@ -36,6 +36,9 @@ const examples: Message[] = [
   { type: 'confirm', token: 3, shards: [{ shard, clocks: new Map([[2 ** 52, 9]]) }] },
   { type: 'durable', token: 3 },
   { type: 'state', shard, update: bytes(1, 2, 3) },
+  { type: 'updates', updates: [{ shard, update: bytes(1, 2, 3) }], passable: true },
+  { type: 'news', news: new Map([[shard, new Map([[2 ** 52, 9]])]]) },
+  { type: 'enough', workers: ['rank-17'] },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -62,6 +65,9 @@ describe('messages', () => {
         "9309039192b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809",
         "920a03",
         "930bb3636f6e746578742f72616e6b2d31372f616c6cc403010203",
+        "93029192b3636f6e746578742f72616e6b2d31372f616c6cc403010203c3",
+        "920c9192b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809",
+        "920d91a772616e6b2d3137",
       ]
     `)
   })
@@ -170,19 +176,19 @@ describe('updates of a worker', () => {
   const named = (name: string, length: number) => ({ shard: name as ShardName, update: update(length) })
 
   test('are one message', () => {
-    expect(encodeUpdates([named('context/w/a', 10), named('context/w/b', 20)])).toHaveLength(1)
-    expect(encodeUpdates([])).toHaveLength(0)
+    expect(encodeUpdates([named('context/w/a', 10), named('context/w/b', 20)], true)).toHaveLength(1)
+    expect(encodeUpdates([], true)).toHaveLength(0)
   })
 
   test('are one message a shard only where one message would be too long', () => {
     const half = updateBytesMax / 2 + 1_000
-    const messages = encodeUpdates([named('context/w/a', half), named('context/w/b', half)])
+    const messages = encodeUpdates([named('context/w/a', half), named('context/w/b', half)], true)
     expect(messages).toHaveLength(2)
   })
 
   test('the longest update fits into a message', () => {
     expect(
-      encodeUpdates([named(contextShard('w'.repeat(128), 'p'.repeat(128)), updateBytesMax)]),
+      encodeUpdates([named(contextShard('w'.repeat(128), 'p'.repeat(128)), updateBytesMax)], true),
     ).toHaveLength(1)
   })
 })

@@ -235,7 +235,7 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
     const pair = new SessionPair(...full(1_000)).run()
     pair.cost()
     writeAndPush(pair.a, 0, 'one more cell', 'context/rank-1/range0-1')
-    expect(pair.run().cost()).toMatchInlineSnapshot(`"1 frames, 66 bytes | 0 frames, 0 bytes"`)
+    expect(pair.run().cost()).toMatchInlineSnapshot(`"1 frames, 67 bytes | 0 frames, 0 bytes"`)
   })
 
   test('a sync when nothing is new', () => {
@@ -320,6 +320,7 @@ describe('a gap', () => {
   const gapped: Message = {
     type: 'updates',
     updates: [{ shard: shardB as ShardName, update: pack([[12, 7, ['late']]]) as Update }],
+    passable: true,
   }
 
   test('leads to a have of its worker, and is closed by the answer', () => {
@@ -568,6 +569,7 @@ describe('a reader', () => {
   const updatesOfB: Message = {
     type: 'updates',
     updates: [{ shard: shardB as ShardName, update: pack([[12, 0, ['forged']]]) as Update }],
+    passable: true,
   }
 
   test('is given everything, also what comes later, and gives nothing', () => {
@@ -595,7 +597,7 @@ describe('a reader', () => {
 
   test.each<[string, Message]>([
     ['updates', updatesOfB],
-    ['updates that are empty', { type: 'updates', updates: [] }],
+    ['updates that are empty', { type: 'updates', updates: [], passable: true }],
     ['a question', { type: 'ask', workers: undefined }],
   ])('that sends %s is closed as what it is, and nothing changes', (_, message) => {
     const [, b] = replicas()
@@ -624,7 +626,13 @@ test('20,000 changed frames, sealed by one who knows the secret or not, crash no
   const any = (count: number): number => Math.floor(random.fraction() * count)
   const originals = [
     have(1),
-    { type: 'updates', updates: [{ shard: shardB as ShardName, update: pack([[12, 0, ['b']]]) as Update }] },
+    {
+      type: 'updates',
+      updates: [{ shard: shardB as ShardName, update: pack([[12, 0, ['b']]]) as Update }],
+      passable: true,
+    },
+    { type: 'news', news: new Map([[shardB as ShardName, new Map([[12, 3]])]]) },
+    { type: 'enough', workers: ['b'] },
     { type: 'told', token: 1, whole: true },
     { type: 'root', digest: 'f'.repeat(32) },
     { type: 'ask', workers: ['a'] },

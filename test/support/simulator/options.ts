@@ -38,6 +38,8 @@ export interface SimulationOptions {
   readonly stores: number
   readonly minutes: number
   readonly families: readonly Family[]
+  /** Most stores that all keep links with one another: fewer than there are makes an overlay. */
+  readonly fullMeshMax: number
   /** Time between two root digests of a link. */
   readonly rootIntervalMs: number
   readonly sendBufferBytesMax: number
@@ -67,6 +69,7 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
     faultIntervalMs: choices.pick([20_000, 60_000]),
     flushes: choices.pick([0.1, 0.3]),
     valueBytes: choices.pick([4, 40, 1_000]),
+    fullMeshMax: choices.pick([16, 3]),
     ...fixed,
   }
 }

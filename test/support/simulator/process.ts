@@ -66,7 +66,7 @@ export class SimulatedProcess implements Host {
 
   /** Starts replication, as `openStore` does. */
   async connect(simulation: Simulation): Promise<void> {
-    const { rootIntervalMs, sendBufferBytesMax } = simulation.options
+    const { fullMeshMax, rootIntervalMs, sendBufferBytesMax } = simulation.options
     const { time, random, log, fileSystem } = this.#shared.options
     this.#shared.replicator = await startReplicator({
       replica: this.environment,
@@ -85,6 +85,7 @@ export class SimulatedProcess implements Host {
       time,
       random,
       log,
+      fullMeshMax,
       rootIntervalMs,
       sendBufferBytesMax,
     })

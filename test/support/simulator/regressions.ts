@@ -21,6 +21,7 @@ export const regressions: readonly { readonly found: string; readonly options: S
         'slow-disk',
         'partial',
       ],
+      fullMeshMax: 16,
       rootIntervalMs: 10_000,
       sendBufferBytesMax: 8_388_608,
       callIntervalMs: 10_000,

@@ -94,8 +94,8 @@ export class Simulation {
       hostile: (kind, to, give) => {
         this.trace(kind, 0, 0)
         this.fired(kind === 'damage' ? 'damage' : kind === 'swap' ? 'reorder' : 'replay')
+        // A stranger counts what it hears, and is spared what nobody sent.
         if (to instanceof SimulatedProcess) this.oracle.hostile(to, give)
-        else give()
       },
       fired: (family) => {
         if (family === 'backpressure') this.fired('slow-peer')

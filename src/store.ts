@@ -447,7 +447,8 @@ export class Store implements ContextStore {
 
   /**
    * Exchanges with every reachable peer: when it resolves, all that they had at the call is merged here. Never rejects for an absent peer; the
-   * report names those that were not reached, and why, and says how much came in. Without peers it resolves at once.
+   * report names those that were not reached, and why, and says how much came in. Without peers it resolves at once. In a job of more than
+   * `fullMeshMax` stores the peers are the neighbours: of the others it brings what had reached a neighbour by then.
    *
    * @param options.timeoutMs longest wait; default 10,000
    */

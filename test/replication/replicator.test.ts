@@ -1,7 +1,10 @@
 /** Replicators over a network in memory, with time in the test's hands. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Log } from '../../src/base/log.ts'
+import { pack } from '../../src/base/codec.ts'
 import { seededRandom } from '../../src/base/random.ts'
+import { parseShardName } from '../../src/model/shard.ts'
+import type { Update } from '../../src/model/update.ts'
 import { staticRendezvous, type Rendezvous, type RendezvousEntry } from '../../src/replication/rendezvous.ts'
 import { type Replicator, type ReplicatorOptions, startReplicator } from '../../src/replication/replicator.ts'
 import { FakeReplica } from './fake-replica.ts'
@@ -90,6 +93,38 @@ describe('a mesh', () => {
     }
     await settle()
     for (const replica of replicas) expect(replica.content).toEqual(replicas[0]?.content)
+  })
+
+  test('of more than fullMeshMax has fewer links, and passes on what is pushed before anybody is asked', async () => {
+    const many = Array.from({ length: 24 }, (_, i) => (16 + i).toString(16))
+    const replicas = many.map((name) => new FakeReplica(name))
+    const rendezvous = staticRendezvous(
+      replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] })),
+    )
+    const options = { rendezvous, fullMeshMax: 8, rootIntervalMs: 1_000_000 }
+    for (const replica of replicas) await start(replica, options)
+    await pass(5_000)
+    expect(network.linkCount).toBeLessThan((24 * 10) / 2)
+    for (let round = 0; round < 3; round++) {
+      for (const [i, replica] of replicas.entries()) replica.write(`${round}`, `context/rank-${i}/all`)
+      await settle()
+      await settle()
+      for (const replica of replicas) expect(replica.content).toEqual(replicas[0]?.content)
+    }
+    // Trees have grown: a change goes over few links.
+    await pass(1_000)
+    for (const replica of replicas) replica.applied = 0
+    replicas[5]?.write('last', 'context/rank-5/all')
+    await settle()
+    await settle()
+    expect(replicas.every(({ applied }) => applied <= 3)).toBe(true)
+    // Of what no link brought, neighbours are told.
+    const [taker] = replicas
+    taker?.apply([
+      { shard: parseShardName('context/old/all'), update: pack([[999, 0, ['restored']]]) as Update },
+    ])
+    await pass(2_000)
+    for (const replica of replicas) expect(replica.content).toEqual(taker?.content)
   })
 
   test('keeps one link to a peer of several addresses, and does not dial it again and again', async () => {

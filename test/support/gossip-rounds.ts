@@ -99,7 +99,7 @@ export function gossip(options: GossipOptions): GossipReport {
   )
   const rounds = has.map((of) => of.map(() => -1))
   const halfRounds = has.map((of) => of.map(() => -1))
-  let [given, givenLater, overheadBytes, pending] = [0, 0, 0, writers * changes]
+  let [given, givenLater, overheadBytes, everywhere] = [0, 0, 0, 0]
   let onTheWay: [from: number, to: number, message: Message][] = []
   let round = 0
 
@@ -117,7 +117,7 @@ export function gossip(options: GossipOptions): GossipReport {
       if (of[at] === Math.ceil(count / 2)) (halfRounds[writer] as number[])[at] = age
       if (of[at] !== count) continue
       ;(rounds[writer] as number[])[at] = age
-      pending--
+      everywhere++
     }
     const clocks: Clocks = new Map([[writer, clock]])
     store.clocks.set(shards[writer] as ShardName, new Map(clocks))
@@ -176,7 +176,8 @@ export function gossip(options: GossipOptions): GossipReport {
   }
 
   const most = changes * spacing + 1_000
-  for (; pending > 0 && round < most; round++) {
+  for (; round < most; round++) {
+    if (everywhere === writers * changes) break
     const arriving = onTheWay
     onTheWay = []
     for (const [from, to, message] of arriving) receive(stores[to] as Store, from, message)

@@ -29,6 +29,9 @@ class Reader:
             return constants[code] if code in constants else self.number(numbers[code])
         if code in integers:
             return Integer64(self.number(integers[code]))
+        if code == 0xD7:
+            assert self.take(1) == b"\1", "an extension of a later version"
+            return self.number(">d")
         size = self.number(sizes[code]) if code in sizes else code & (31 if code >= 0xA0 else 15)
         if code in (0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB) or 0xA0 <= code < 0xC0:
             return bytes(self.take(size)) if 0xC4 <= code <= 0xC6 else self.take(size).decode()

@@ -1,8 +1,10 @@
 /**
  * The journal: what happened on the way, as events. Everyone appends to a shard of its own; read together they are ordered by stamp, ties broken by dot.
  */
+import { keepingFloats } from './base/codec.ts'
 import { checkName, type Core } from './core.ts'
-import { decodeCell, eventsFrom } from './model/cell.ts'
+import { decodeCell, eventsFrom, type EventCell } from './model/cell.ts'
+import { toExactJson } from './model/exact-json.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
 import { addressOf } from './model/shard.ts'
 import { stampMs, type Stamp } from './model/stamp.ts'
@@ -18,6 +20,8 @@ export interface JournalEvent {
   readonly time: Date
   readonly worker: string
   readonly incarnation: number
+  /** The data as exact JSON, from which every language gets back what it put in. Made when it is asked for. */
+  readonly json: string
 }
 
 /** Which events to read. */
@@ -90,9 +94,34 @@ const endOfTimeMs = 2 ** 43
 
 function eventOf({ content, shard, incarnation }: PlacedCell): JournalEvent | undefined {
   const cell = decodeCell(content)
-  if (cell?.kind !== 'event') return undefined
-  const { type, data, stamp } = cell
-  return { type, data, stamp, time: new Date(stampMs(stamp)), worker: addressOf(shard).worker, incarnation }
+  return cell?.kind === 'event'
+    ? new FoundEvent(cell, content, addressOf(shard).worker, incarnation)
+    : undefined
+}
+
+class FoundEvent implements JournalEvent {
+  readonly type: string
+  readonly data: Value
+  readonly stamp: Stamp
+  readonly time: Date
+  readonly worker: string
+  readonly incarnation: number
+  readonly #content: Uint8Array
+
+  constructor({ type, data, stamp }: EventCell, content: Uint8Array, worker: string, incarnation: number) {
+    this.type = type
+    this.data = data
+    this.stamp = stamp
+    this.time = new Date(stampMs(stamp))
+    this.worker = worker
+    this.incarnation = incarnation
+    this.#content = content
+  }
+
+  get json(): string {
+    const cell = keepingFloats(() => decodeCell(this.#content))
+    return toExactJson(cell?.kind === 'event' ? cell.data : this.data)
+  }
 }
 
 function isOfType(type: string, wanted: string | undefined): boolean {

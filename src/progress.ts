@@ -65,7 +65,7 @@ export class Progress {
   done(ids: ItemId | Iterable<ItemId>, record?: (work: WorkTransaction) => void): void {
     this.#core.checkOpen()
     const list = isList(ids) ? Array.from(ids) : [ids]
-    for (const id of list) this.#check(id)
+    for (const id of list) checkItem(this.step, id)
     if (record !== undefined) {
       if (list.length !== 1) throw invalidNumber('What is recorded together belongs to one item.')
       this.#record(list[0] as ItemId, record)
@@ -78,19 +78,14 @@ export class Progress {
   /** Marks items `first` to `last`, both included, at most 2^30 at once. Cost: O(blocks of 65,536). Throws `NUMBER_INVALID`. */
   doneRange(first: number, last: number): void {
     this.#core.checkOpen()
-    checkNumber(first)
-    checkNumber(last)
-    if (last < first) throw invalidNumber(`The range ${first} to ${last} is empty.`)
-    if (last - first >= rangeItemsMax) {
-      throw invalidNumber(`The range ${first} to ${last} has more than ${rangeItemsMax} items.`)
-    }
+    checkRange(first, last)
     this.#core.writer.done(this.step, first, last)
     this.#core.settleSoon()
   }
 
   /** True where the item is done, by anybody, as far as known here. Cost: a look-up of its block. Throws `NUMBER_INVALID`, `KEY_INVALID`. */
   has(id: ItemId): boolean {
-    this.#check(id)
+    checkItem(this.step, id)
     if (typeof id === 'string') return this.#names([this.step, id]).has(id)
     const block = Math.floor(id / idsPerBlock)
     return (
@@ -173,11 +168,6 @@ export class Progress {
     if (rate === undefined || this.total === undefined) return undefined
     const left = Math.max(this.total - this.count, 0)
     return left === 0 ? 0 : rate > 0 ? left / rate : undefined
-  }
-
-  #check(id: ItemId): void {
-    if (typeof id !== 'string' || id === '') checkNumber(id)
-    else encodeKey([this.step, id])
   }
 
   /** Names an item among all steps: `clean/17`, or `clean/"north"`, which no step and item of other names spell, too. */
@@ -276,7 +266,23 @@ function countIds(blocks: ReadonlyMap<number, IdSet>): number {
   return count
 }
 
-function isList(ids: ItemId | Iterable<ItemId>): ids is Iterable<ItemId> {
+/** Throws `NUMBER_INVALID`, `KEY_INVALID` for what is no item of a step. */
+export function checkItem(step: string, id: ItemId): void {
+  if (typeof id !== 'string' || id === '') checkNumber(id)
+  else encodeKey([step, id])
+}
+
+/** Throws `NUMBER_INVALID`. */
+export function checkRange(first: number, last: number): void {
+  checkNumber(first)
+  checkNumber(last)
+  if (last < first) throw invalidNumber(`The range ${first} to ${last} is empty.`)
+  if (last - first >= rangeItemsMax)
+    throw invalidNumber(`The range ${first} to ${last} has more than ${rangeItemsMax} items.`)
+}
+
+/** True for several items. */
+export function isList(ids: ItemId | Iterable<ItemId>): ids is Iterable<ItemId> {
   return typeof ids === 'object' && ids !== null
 }
 

@@ -5,12 +5,13 @@
  * two conditional writes succeed, and show as a conflict when the halves meet.
  */
 import { equalBytes } from './base/bytes.ts'
-import { pack } from './base/codec.ts'
+import { keepingFloats, pack } from './base/codec.ts'
 import type { Core } from './core.ts'
 import { ContextStoreError } from './errors.ts'
 import { cellKind, indexKey, indexKeyFor, isPlainRegister, registerValue } from './model/cell.ts'
 import { foldRegister, versionOf, type Candidate, type RegisterView } from './model/fold/register.ts'
 import type { PlacedCell } from './model/fold/roster.ts'
+import { toExactJson } from './model/exact-json.ts'
 import { decodeKey, encodePrefix, formatKey, prefixEnd, type Key } from './model/key.ts'
 import { isFarAhead, stampMs, type Stamp } from './model/stamp.ts'
 import type { Value } from './model/value.ts'
@@ -43,6 +44,8 @@ export interface Entry {
   readonly conflicts: readonly Conflict[]
   /** The writer's clock was more than 60 s ahead. */
   readonly farAhead: boolean
+  /** The value as exact JSON, from which every language gets back what it put in. Made when it is asked for. */
+  readonly json: string
 }
 
 /** A key with more than one value. */
@@ -259,6 +262,7 @@ class FoundEntry implements Entry {
   readonly conflicts: readonly Conflict[]
   readonly farAhead: boolean
   readonly #cells: readonly PlacedCell[]
+  readonly #shown: Candidate
 
   constructor(
     key: Key,
@@ -276,6 +280,7 @@ class FoundEntry implements Entry {
     this.conflicts = conflicts
     this.farAhead = farAhead
     this.#cells = cells
+    this.#shown = shown
   }
 
   get time(): Date {
@@ -286,7 +291,18 @@ class FoundEntry implements Entry {
     return versionOf(this.#cells)
   }
 
-  toJSON(): Entry {
+  get json(): string {
+    // A function that resolves conflicts may have made up the value.
+    if (this.conflicts.length > 0 && !this.#isOfShown()) return toExactJson(this.value)
+    return toExactJson(keepingFloats(() => registerValue(this.#shown.placed.content)) ?? this.value)
+  }
+
+  #isOfShown(): boolean {
+    const { value } = this.#shown.cell
+    return value !== undefined && equalBytes(pack(value), pack(this.value))
+  }
+
+  toJSON(): Omit<Entry, 'json'> {
     const { key, value, stamp, time, worker, incarnation, version, conflicts, farAhead } = this
     return { key, value, stamp, time, worker, incarnation, version, conflicts, farAhead }
   }

@@ -7,7 +7,8 @@
 import type { AutomaticCheckpoints } from './automatic-checkpoints.ts'
 import type { Timer } from './base/time.ts'
 import type { ContextStore } from './context-store.ts'
-import { namesOf, refuseAsynchronous, type Core } from './core.ts'
+import { writeBatch, type BatchTransaction } from './batch.ts'
+import { namesOf, type Core } from './core.ts'
 import { Counter } from './counter.ts'
 import type { Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
@@ -22,7 +23,7 @@ import type { Value } from './model/value.ts'
 import type { CheckpointOptions, CompleteOptions } from './options.ts'
 import type { PeerStatus, Replicator, RoundReport } from './replication/replicator.ts'
 import { Progress, Rates } from './progress.ts'
-import { Registers, type ConflictedEntry, type Entry, type Transaction } from './registers.ts'
+import { Registers, type ConflictedEntry, type Entry } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import { Checkpoints, type Checkpoint } from './snapshot/checkpoint.ts'
@@ -243,20 +244,21 @@ export class Store implements ContextStore {
   }
 
   /**
-   * Several writes as one: visible together, durable together, sent together, and applied whole by every peer. If `write` throws, nothing of it happens and
-   * the error comes out here. Resolves when durable. Rejects with `VERSION_CHANGED` where a check fails, `NOT_DURABLE` where the
+   * Several writes, of every kind of context, as one: visible together, durable together, sent together, and applied whole by every peer. If `write`
+   * throws, nothing of it happens and the error comes out here. Resolves when durable. Rejects with `VERSION_CHANGED` where a check fails, `NOT_DURABLE` where the
    * disk fails; the writes stay visible then and are retried.
    */
-  async batch(write: (transaction: Transaction) => void): Promise<void> {
-    this.#checkOpen()
-    const draft = new Draft()
-    try {
-      refuseAsynchronous(write(this.#registers.writesInto(draft)))
-      this.#writer.commit(draft)
-    } finally {
-      draft.end()
-    }
+  async batch(write: (transaction: BatchTransaction) => void): Promise<void> {
+    this.transact(write)
     await this.#shared.environment.storage.flush()
+  }
+
+  /**
+   * As `batch`, visible when the call returns and durable after `flush`: for many batches that share one flush. Throws what `batch` rejects with, but
+   * for `NOT_DURABLE`.
+   */
+  transact(write: (transaction: BatchTransaction) => void): void {
+    writeBatch(this.#core, write)
   }
 
   // --- Aggregates

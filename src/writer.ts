@@ -72,6 +72,8 @@ export class Draft {
   #isOver = false
   /** Holds all that was coalesced. */
   settles = false
+  /** Called once the draft is committed. */
+  readonly committed: (() => void)[] = []
 
   /** Adds an entry; one of the same place goes. */
   put(entry: DraftEntry): void {
@@ -337,17 +339,7 @@ export class Writer {
     let own = this.counters.get(name)
     if (own === undefined)
       this.counters.set(name, (own = { increments: 0, decrements: 0, unsettledSince: -1 }))
-    const increments = amount > 0 ? own.increments + amount : own.increments
-    const decrements = amount < 0 ? own.decrements - amount : own.decrements
-    if (!Number.isSafeInteger(increments) || !Number.isSafeInteger(decrements)) {
-      throw new ContextStoreError(
-        'NUMBER_INVALID',
-        `The counter "${name}" would pass 2^53 - 1.`,
-        'Count in a larger unit.',
-      )
-    }
-    own.increments = increments
-    own.decrements = decrements
+    add(own, name, amount)
     if (own.unsettledSince === this.#settlements) return
     own.unsettledSince = this.#settlements
     this.#settleCounter(name, own)
@@ -373,8 +365,7 @@ export class Writer {
       const key = encodeKey([step, block])
       const ids = blocks.get(block) ?? new IdSet()
       const before = ids.count
-      const start = block * idsPerBlock
-      ids.addRange(Math.max(first - start, 0), Math.min(last - start, idsPerBlock - 1))
+      addBlock(ids, block, first, last)
       if (ids.count === before) continue
       blocks.set(block, ids)
       this.#settleLater(cellKind.progress, key, () => ({
@@ -423,6 +414,79 @@ export class Writer {
     this.scopes.set(name, scope)
   }
 
+  // --- The same, written with a draft: in memory only once that is committed
+
+  countInto(draft: Draft, name: string, amounts: Iterable<number>): void {
+    const next = { increments: 0, decrements: 0, ...this.counters.get(name), unsettledSince: -1 }
+    for (const amount of amounts) add(next, name, amount)
+    const { increments, decrements } = next
+    const key = encodeKey([name])
+    const cell: Cell = { kind: 'counter', key, stamp: this.#stamp(), increments, decrements }
+    // What is coalesced reads the object that is known.
+    const keep = (): unknown => this.counters.set(name, Object.assign(this.counters.get(name) ?? next, next))
+    this.#putSum(draft, cellKind.counter, cell, keep)
+  }
+
+  observeInto(draft: Draft, name: string, observations: Iterable<number>): void {
+    const summary = this.statistics.get(name)?.clone() ?? new Summary()
+    for (const x of observations) summary.observe(x)
+    const key = encodeKey([name])
+    const cell: Cell = { kind: 'statistic', key, stamp: this.#stamp(), complete: true, summary }
+    this.#putSum(draft, cellKind.statistic, cell, () => this.statistics.set(name, summary))
+  }
+
+  doneInto(draft: Draft, step: string, ranges: Iterable<readonly [first: number, last: number]>): void {
+    const known = this.progress.get(step)
+    const blocks = new Map<number, IdSet>()
+    for (const range of ranges) {
+      addRange(range, (block) => {
+        const ids = blocks.get(block) ?? known?.get(block)?.clone() ?? new IdSet()
+        blocks.set(block, ids)
+        return ids
+      })
+    }
+    for (const [block, ids] of blocks) {
+      const key = encodeKey([step, block])
+      if (ids.count === known?.get(block)?.count && this.#isSettled(cellKind.progress, key)) continue
+      const cell: Cell = { kind: 'progress', key, stamp: this.#stamp(), ids }
+      this.#putSum(draft, cellKind.progress, cell, () => {
+        let now = this.progress.get(step)
+        if (now === undefined) this.progress.set(step, (now = new Map()))
+        now.set(block, ids)
+      })
+    }
+  }
+
+  doneNamesInto(draft: Draft, step: string, names: Iterable<string>): void {
+    const known = this.progressNames.get(step)
+    for (const name of names) {
+      const key = encodeKey([step, name])
+      if (known?.has(name) === true && this.#isSettled(cellKind.progress, key)) continue
+      const ids = new IdSet()
+      ids.add(0)
+      const cell: Cell = { kind: 'progress', key, stamp: this.#stamp(), ids }
+      this.#putSum(draft, cellKind.progress, cell, () => {
+        let now = this.progressNames.get(step)
+        if (now === undefined) this.progressNames.set(step, (now = new Set()))
+        now.add(name)
+      })
+    }
+  }
+
+  /** A cell in the place of this incarnation's own. What was coalesced of it is in it. */
+  #putSum(draft: Draft, kind: number, cell: Cell & { readonly key: Uint8Array }, keep: () => void): void {
+    const place = indexKey(kind, cell.key)
+    draft.put({ place, shard: this.#progressShard, content: encodeCell(cell), supersedes: this.#isRunning })
+    draft.committed.push(() => {
+      keep()
+      this.#unsettled.delete(toMapKey(place))
+    })
+  }
+
+  #isSettled(kind: number, key: Uint8Array): boolean {
+    return !this.#unsettled.has(toMapKey(indexKey(kind, key)))
+  }
+
   #settleLater(kind: number, key: Uint8Array, makeCell: () => Cell): void {
     this.#unsettled.set(toMapKey(indexKey(kind, key)), makeCell)
   }
@@ -458,6 +522,7 @@ export class Writer {
     this.#environment.commitOwn(
       [...byShard].map(([shard, { cells, died }]) => this.#change(shard, cells, died)),
     )
+    for (const tell of draft.committed) tell()
     if (!draft.settles) return
     this.#unsettled.clear()
     this.#settlements++
@@ -586,6 +651,32 @@ export class Writer {
   #stamp(): Stamp {
     return this.#environment.clock.next(this.#environment.time.now())
   }
+}
+
+/** Throws `NUMBER_INVALID`, and adds nothing, beyond 2^53 - 1. */
+function add(own: OwnCounter, name: string, amount: number): void {
+  const increments = amount > 0 ? own.increments + amount : own.increments
+  const decrements = amount < 0 ? own.decrements - amount : own.decrements
+  if (!Number.isSafeInteger(increments) || !Number.isSafeInteger(decrements)) {
+    throw new ContextStoreError(
+      'NUMBER_INVALID',
+      `The counter "${name}" would pass 2^53 - 1.`,
+      'Count in a larger unit.',
+    )
+  }
+  own.increments = increments
+  own.decrements = decrements
+}
+
+/** Adds ids `first` to `last` to the sets of the blocks that they lie in. */
+function addRange([first, last]: readonly [number, number], setOf: (block: number) => IdSet): void {
+  for (let block = Math.floor(first / idsPerBlock); block * idsPerBlock <= last; block++)
+    addBlock(setOf(block), block, first, last)
+}
+
+function addBlock(ids: IdSet, block: number, first: number, last: number): void {
+  const start = block * idsPerBlock
+  ids.addRange(Math.max(first - start, 0), Math.min(last - start, idsPerBlock - 1))
 }
 
 /** The head of a cell takes up to 32 bytes. */

@@ -3,9 +3,36 @@
  *
  * `useRecords: false`: packed bytes must be readable alone, by any msgpack reader. `variableMapSize`: small maps take one byte of
  * header. `moreTypes` stays off: peers could otherwise make us build regular expressions and errors. Numbers come back
- * as numbers and 64-bit integers (bigint) as bigint: `5` and `5n` are different values.
+ * as numbers and 64-bit integers (bigint) as bigint: `5` and `5n` are different values. A whole number that is a floating-point number
+ * elsewhere is an extension of type 1, eight bytes of float 64: a `Float` going in, a plain number coming out, unless it is asked for.
  */
-import { Packr, RESERVE_START_SPACE } from 'msgpackr'
+import { addExtension, Packr, RESERVE_START_SPACE } from 'msgpackr'
+
+/** A number that languages which tell them apart are to see as a floating-point number, although it is whole. */
+export class Float {
+  readonly value: number
+
+  constructor(value: number) {
+    this.value = value
+  }
+}
+
+let keepsFloats = false
+
+addExtension({
+  Class: Float,
+  type: 1,
+  pack: ({ value }: Float) => {
+    const bytes = Buffer.alloc(8)
+    bytes.writeDoubleBE(value)
+    return bytes
+  },
+  unpack: (bytes: Uint8Array) => {
+    if (bytes.length !== 8) throw new Error('a float has eight bytes')
+    const value = new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0)
+    return keepsFloats ? new Float(value) : value
+  },
+})
 
 const codec = new Packr({ useRecords: false, variableMapSize: true, moreTypes: false, copyBuffers: true })
 
@@ -41,4 +68,14 @@ export function unpackFrom(bytes: Uint8Array, start: number): unknown {
   part.start = start
   part.end = bytes.length
   return codec.unpack(source, part)
+}
+
+/** What `read` unpacks has every `Float` as it went in. `read` must not be asynchronous. */
+export function keepingFloats<T>(read: () => T): T {
+  keepsFloats = true
+  try {
+    return read()
+  } finally {
+    keepsFloats = false
+  }
 }

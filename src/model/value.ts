@@ -1,13 +1,14 @@
 /**
- * Values: JSON-like data, plus `Uint8Array` and 64-bit integers as `bigint`.
+ * Values: JSON-like data, plus `Uint8Array`, 64-bit integers as `bigint`, and `Float` for other languages.
  *
  * What is stored comes back equal: numbers as numbers (NaN and infinities too; -0 comes back as 0), `5n` as `5n`. What would
  * come back as something else (Date, Map, class instances, functions, symbols, `undefined`) is refused instead. Hidden properties, and those
  * named by symbols, are left out, as in JSON.
  */
+import { Float } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
 
-/** What a key may hold. */
+/** What a key may hold. A `Float` reads as the number that it is. */
 export type Value =
   | null
   | boolean
@@ -15,6 +16,7 @@ export type Value =
   | bigint
   | string
   | Uint8Array
+  | Float
   | readonly Value[]
   | { readonly [name: string]: Value }
 
@@ -51,6 +53,7 @@ function walk(value: unknown, depth: number): void {
 
 function walkObject(value: object, depth: number): void {
   if (value instanceof Uint8Array) return
+  if (value instanceof Float) return checkFloat(value)
   if (depth === valueDepthMax) throw invalid(`it is nested deeper than ${valueDepthMax}, or holds itself`)
   const prototype: unknown = Object.getPrototypeOf(value)
   if (Array.isArray(value)) {
@@ -67,6 +70,10 @@ function walkObject(value: object, depth: number): void {
     if (!knownNames.has(name)) checkName(name)
     walk((value as Record<string, unknown>)[name], depth + 1)
   }
+}
+
+function checkFloat({ value }: Float): void {
+  if (typeof value !== 'number') throw invalid('a Float holds no number')
 }
 
 /** Names that were found good: the same few come again and again. */
@@ -99,6 +106,7 @@ function invalid(sentence: string): ContextStoreError {
 export function toJson(value: Value): unknown {
   if (typeof value === 'bigint') return { $integer: String(value) }
   if (typeof value === 'number') return Number.isFinite(value) ? value : { $number: String(value) }
+  if (value instanceof Float) return toJson(value.value)
   if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') }
   if (Array.isArray(value)) return (value as readonly Value[]).map(toJson)
   if (typeof value !== 'object' || value === null) return value

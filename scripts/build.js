@@ -20,11 +20,10 @@ const shebang = '#!/usr/bin/env node\n'
 const entries = {
   index: 'src/index.ts',
   cli: 'src/cli/main.ts',
-  agent: 'src/agent/main.ts',
   'verify-directory': 'src/storage/verify-directory.ts',
 }
 /** Run by people. */
-const commands = ['cli', 'agent']
+const commands = ['cli']
 
 try {
   await bundle()

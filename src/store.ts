@@ -319,10 +319,15 @@ export class Store implements ContextStore {
    * `version` of another store had seen. It is asked now and after every change, without polling. Rejects with `TIMEOUT`.
    *
    * @param options.timeoutMs longest wait; default 30,000
+   * @param options.signal gives the wait up; it rejects with the signal's reason
    */
-  async waitFor(condition: WaitCondition, options: { readonly timeoutMs?: number } = {}): Promise<void> {
+  async waitFor(
+    condition: WaitCondition,
+    options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
     this.#checkOpen()
-    await waitUntil(this.#shared.environment, this.#asFunction(condition), options.timeoutMs ?? 30_000)
+    const { timeoutMs = 30_000, signal } = options
+    await waitUntil(this.#shared.environment, this.#asFunction(condition), timeoutMs, signal)
   }
 
   /** A token of everything seen here, for `waitFor` of another store: after it, that one sees what this one does. Settles what is coalesced. */

@@ -142,15 +142,23 @@ interface Change {
 }
 
 /**
- * Resolves when `holds` does: it is asked now and after every turn in which something was committed. Rejects with `TIMEOUT`, or with what
- * `holds` throws.
+ * Resolves when `holds` does: it is asked now and after every turn in which something was committed. Rejects with `TIMEOUT`, with what
+ * `holds` throws, or with the reason of the signal.
  */
-export function waitUntil(environment: Environment, holds: () => boolean, timeoutMs: number): Promise<void> {
+export function waitUntil(
+  environment: Environment,
+  holds: () => boolean,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    const giveUp = (): void => finish(() => reject(signal?.reason as Error))
     let isAsking = false
     const finish = (settle: () => void): void => {
       stop()
       timer.cancel()
+      signal?.removeEventListener('abort', giveUp)
       settle()
     }
     const ask = (): void => {
@@ -168,6 +176,7 @@ export function waitUntil(environment: Environment, holds: () => boolean, timeou
     })
     const timeOut = (): void => finish(() => reject(timedOut(timeoutMs)))
     const timer = environment.time.after(timeoutMs, timeOut, { keepAlive: true })
+    signal?.addEventListener('abort', giveUp)
     ask()
   })
 }

@@ -22,7 +22,7 @@ describe('layers', () => {
     export: lower,
     store: [...lower, 'storage', 'replication', 'snapshot', 'export'],
     agent: ['errors'],
-    cli: ['errors'],
+    cli: ['errors', 'agent'],
   }
   /** These use the package as any program does. */
   const outsiders = ['agent', 'cli']
@@ -41,7 +41,9 @@ describe('layers', () => {
         const to = layerOf(target)
         if (from === to || allowed[from]?.includes(to)) return []
         if (outsiders.includes(from) && target === 'src/index.ts') return []
-        const may = outsiders.includes(from) ? '../index.ts, ../errors.ts' : (allowed[from] ?? []).join(', ')
+        const may = outsiders.includes(from)
+          ? `../index.ts, ${allowed[from]?.join(', ')}`
+          : (allowed[from] ?? []).join(', ')
         return [
           `${source.file}:${line} imports ${specifier}, but ${from} may import only: ${may || 'nothing'}`,
         ]
@@ -51,12 +53,9 @@ describe('layers', () => {
   })
 
   test('every file of src can be reached from an entry', () => {
-    const entries = [
-      'src/index.ts',
-      'src/cli/main.ts',
-      'src/agent/main.ts',
-      'src/storage/verify-directory.ts',
-    ].filter((entry) => files.includes(entry))
+    const entries = ['src/index.ts', 'src/cli/main.ts', 'src/storage/verify-directory.ts'].filter((entry) =>
+      files.includes(entry),
+    )
     const reached = new Set(entries)
     for (const file of reached) {
       const source = sources.find((candidate) => candidate.file === file)

@@ -1,5 +1,6 @@
 /** All commands, in the order that help lists them. */
 import { commonOptions, type CommandDescription } from './command.ts'
+import { agentCommand } from './commands/agent.ts'
 import { diffCommand } from './commands/diff.ts'
 import { entriesCommand } from './commands/entries.ts'
 import { exportCommand } from './commands/export.ts'
@@ -23,4 +24,5 @@ export const commands: readonly CommandDescription[] = [
   diffCommand,
   statusCommand,
   restoreCommand,
+  agentCommand,
 ].map((command) => ({ ...command, options: [...command.options, ...commonOptions] }))

@@ -1,0 +1,236 @@
+/**
+ * The agent: one process of a node that has the store open, and speaks for all others. `docs/AGENT.md` is its contract.
+ *
+ * Each connection writes as its own worker, all in one environment. When the agent ends, everything is on disk, and in a checkpoint where it has a place for one.
+ */
+import { writeFile, rm } from 'node:fs/promises'
+import type { Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import {
+  systemRandom,
+  systemTime,
+  standardErrorLog,
+  type Log,
+  type Random,
+  type Store,
+  type Time,
+  type Timer,
+} from '../index.ts'
+import { Clients } from './clients.ts'
+import type { Household, Leave } from './conversation.ts'
+import { openDoor, type Door } from './door.ts'
+import { createHttpServer } from './http.ts'
+import { speakLines } from './line-connection.ts'
+
+/** How an agent is started. */
+export interface AgentOptions {
+  /** The agent's from now on: closing the agent closes it. */
+  readonly store: Store
+  /** Path of the Unix socket, at most 107 bytes, in a directory that is the user's alone. */
+  readonly socket: string
+  /** Told in the hello. */
+  readonly job: string
+  /** Port of 127.0.0.1 for HTTP, 0 for any. @default none */
+  readonly httpPort?: number
+  /** Ends by itself when nobody has been there for so long. @default never */
+  readonly lingerMs?: number
+  /** A last checkpoint when it ends; the store must have a place for it. @default none */
+  readonly checkpointsAtEnd?: boolean
+  readonly log?: Log
+  readonly time?: Time
+  readonly random?: Random
+}
+
+/** A running agent. */
+export interface Agent {
+  readonly socket: string
+  readonly http: { readonly address: string; readonly tokenFile: string } | undefined
+  /** Resolves when it has ended, for whatever reason. */
+  readonly ended: Promise<void>
+  /**
+   * Takes nobody in any more, answers what was read, writes all to disk and ends. Takes 10 s at most.
+   *
+   * @param options.graceMs goes on as before for so long as somebody attends; default 0
+   */
+  close(options?: { readonly graceMs?: number }): Promise<void>
+}
+
+/** All of it, also where the disk or the shared file system does not answer. */
+const closeMsMax = 9_500
+
+/** Starts an agent. Throws what `openDoor` throws; then the store is still open. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const running = new RunningAgent(options)
+  await running.start()
+  return running
+}
+
+class RunningAgent implements Agent {
+  readonly socket: string
+  http: Agent['http']
+  readonly ended: Promise<void>
+  readonly #options: AgentOptions
+  readonly #time: Time
+  readonly #log: Log
+  readonly #household: Household
+  /** What ends each of the connections. */
+  readonly #connections = new Map<Socket, () => void>()
+  readonly #local: Server
+  #door: Door | undefined
+  #loopback: Server | undefined
+  #attendants = 0
+  /** Nobody attends any more. */
+  #alone: () => void = () => {}
+  #linger: Timer | undefined
+  #closing: Promise<void> | undefined
+  #tellEnded: () => void = () => {}
+
+  constructor(options: AgentOptions) {
+    const { store, time = systemTime, log = standardErrorLog } = options
+    this.#options = options
+    this.#time = time
+    this.#log = log
+    this.socket = options.socket
+    this.ended = new Promise((resolve) => (this.#tellEnded = resolve))
+    this.#household = {
+      store,
+      job: options.job,
+      log,
+      clients: new Clients(store, time),
+      storeOf: rememberingWorkers(store),
+      attend: () => this.#attend(),
+    }
+    this.#local = createHttpServer(this.#household)
+  }
+
+  async start(): Promise<void> {
+    const { socket, random = systemRandom, httpPort } = this.#options
+    this.#door = await openDoor(socket, random, (connection) => this.#welcome(connection))
+    try {
+      if (httpPort !== undefined) await this.#listenOnLoopback(httpPort, random)
+    } catch (error) {
+      await this.#door.close()
+      throw error
+    }
+    this.#lingerWhenAlone()
+  }
+
+  close({ graceMs = 0 } = {}): Promise<void> {
+    this.#closing ??= this.#close(graceMs)
+    return this.#closing
+  }
+
+  /** Which of the two is spoken, the first byte tells. */
+  #welcome(connection: Socket): void {
+    this.#greet(connection)
+    connection.once('data', (first: Buffer) => {
+      if (first[0] === brace) {
+        this.#connections.set(connection, speakLines(connection, this.#household, first))
+        return
+      }
+      connection.pause()
+      connection.unshift(first)
+      this.#local.emit('connection', connection)
+      connection.resume()
+    })
+  }
+
+  #greet(connection: Socket): void {
+    connection.on('error', () => connection.destroy())
+    this.#linger?.cancel()
+    this.#connections.set(connection, () => connection.end())
+    connection.once('close', () => {
+      this.#connections.delete(connection)
+      this.#lingerWhenAlone()
+    })
+  }
+
+  #attend(): Leave {
+    this.#attendants++
+    return (isAsked) => {
+      this.#attendants--
+      if (this.#attendants === 0) this.#alone()
+      if (isAsked && this.#attendants === 0) void this.close()
+      return this.#attendants
+    }
+  }
+
+  #lingerWhenAlone(): void {
+    const { lingerMs } = this.#options
+    if (lingerMs === undefined || this.#connections.size > 0) return
+    this.#linger?.cancel()
+    this.#linger = this.#time.after(lingerMs, () => {
+      if (this.#connections.size === 0) void this.close()
+    })
+  }
+
+  async #listenOnLoopback(port: number, random: Random): Promise<void> {
+    const token = Buffer.from(random.bytes(32)).toString('base64url')
+    const tokenFile = join(dirname(this.socket), 'http-token')
+    await rm(tokenFile, { force: true })
+    await writeFile(tokenFile, token, { mode: 0o600, flag: 'wx' })
+    const server = createHttpServer(this.#household, token)
+    server.on('connection', (connection: Socket) => this.#greet(connection))
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(port, '127.0.0.1', resolve)
+    })
+    this.#loopback = server
+    const { port: bound } = server.address() as AddressInfo
+    this.http = { address: `http://127.0.0.1:${bound}`, tokenFile }
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#linger?.cancel()
+    let timer: Timer | undefined
+    const tooLate = new Promise<void>((resolve) => {
+      timer = this.#time.after(closeMsMax, resolve, { keepAlive: true })
+    })
+    await Promise.race([this.#drain(graceMs), tooLate])
+    timer?.cancel()
+    for (const connection of this.#connections.keys()) connection.destroy()
+    this.#tellEnded()
+  }
+
+  async #drain(graceMs: number): Promise<void> {
+    const { store, checkpointsAtEnd } = this.#options
+    if (graceMs > 0 && this.#attendants > 0) {
+      await new Promise<void>((resolve) => {
+        this.#alone = resolve
+        this.#time.after(graceMs, resolve, { keepAlive: true })
+      })
+    }
+    await this.#door?.close()
+    this.#loopback?.close()
+    if (this.http !== undefined) await rm(this.http.tokenFile, { force: true })
+    for (const connection of this.#connections.keys()) connection.pause()
+    await this.#attempt('what was written could not be made durable', () => store.flush())
+    if (checkpointsAtEnd === true)
+      await this.#attempt('the last checkpoint could not be written', () => store.checkpoint())
+    this.#household.clients.close()
+    // Answers that waited for the flush are out before.
+    await new Promise(setImmediate)
+    for (const end of this.#connections.values()) end()
+    await this.#attempt('the store could not be closed', () => store.close())
+  }
+
+  async #attempt(problem: string, act: () => Promise<unknown>): Promise<void> {
+    try {
+      await act()
+    } catch (error) {
+      this.#log.warn(problem, { error: String(error) })
+    }
+  }
+}
+
+const brace = 0x7b
+
+function rememberingWorkers(store: Store): (worker: string) => Store {
+  const stores = new Map([[store.worker, store]])
+  return (worker) => {
+    let known = stores.get(worker)
+    if (known === undefined) stores.set(worker, (known = store.as(worker)))
+    return known
+  }
+}

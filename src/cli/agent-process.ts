@@ -1,0 +1,234 @@
+/** The agent of this node and job: found, started in this process, or started as one of its own. */
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { chmod, link, mkdir, rm, writeFile } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import type { Agent } from '../agent/agent.ts'
+import { ContextStoreError } from '../errors.ts'
+import type { Store, StoreOptions } from '../index.ts'
+import { CommandError, exitCodeByFailure, type FailureCode } from './failures.ts'
+import { loadLibrary } from './library.ts'
+import type { Places } from './places.ts'
+
+/** Where an agent is to be reached, as it is printed and passed on. */
+export interface AgentFacts {
+  readonly socket: string
+  readonly pid: number
+  /** Whether it was started now. */
+  readonly started: boolean
+  readonly http?: string
+  readonly tokenFile?: string
+}
+
+export interface AgentChoices {
+  readonly worker: string | undefined
+  readonly httpPort: number | undefined
+  readonly lingerMs: number | undefined
+}
+
+/** An agent that starts or ends is waited for. */
+const attemptsMax = 150
+const attemptMs = 100
+
+/** Finds the agent, or becomes it: then it is returned, too. Throws `DIRECTORY_OWNED` where somebody has the store open and does not answer. */
+export async function findOrStart(
+  places: Places,
+  choices: AgentChoices,
+): Promise<{ readonly facts: AgentFacts; readonly agent?: Agent }> {
+  for (let attempt = 1; ; attempt++) {
+    const found = await findAgent(places.socket.value)
+    if (found !== undefined) return { facts: found }
+    try {
+      const agent = await start(places, choices)
+      const { address: http, tokenFile } = agent.http ?? {}
+      const facts = { socket: agent.socket, pid: process.pid, started: true }
+      return {
+        agent,
+        facts: http === undefined || tokenFile === undefined ? facts : { ...facts, http, tokenFile },
+      }
+    } catch (error) {
+      const isTaken = error instanceof ContextStoreError && error.code === 'DIRECTORY_OWNED'
+      if (!isTaken || attempt === attemptsMax) throw error
+      await pause(attemptMs)
+    }
+  }
+}
+
+/** Who answers at a socket; `undefined` where nobody does. */
+export async function findAgent(socket: string): Promise<AgentFacts | undefined> {
+  const connection = await reach(socket)
+  if (connection === undefined) return undefined
+  try {
+    const { pid } = await connection.hello({})
+    return { socket, pid: Number(pid), started: false }
+  } catch {
+    return undefined
+  } finally {
+    connection.close()
+  }
+}
+
+// --- Being the agent
+
+async function start(places: Places, { worker, httpPort, lingerMs }: AgentChoices): Promise<Agent> {
+  const { openStore, standardErrorLog: log } = await loadLibrary()
+  const { startAgent } = await import('../agent/agent.ts')
+  await mkdir(places.base.value, { recursive: true, mode: 0o700 })
+  const store = await openStore({
+    ...(await optionsOf(places)),
+    ...(worker === undefined ? {} : { worker }),
+    log,
+  })
+  try {
+    if (places.checkpoints !== undefined) await restoreInto(store)
+    return await startAgent({
+      store,
+      socket: places.socket.value,
+      job: places.job.value,
+      checkpointsAtEnd: places.checkpoints !== undefined,
+      log,
+      ...(httpPort === undefined ? {} : { httpPort }),
+      ...(lingerMs === undefined ? {} : { lingerMs }),
+    })
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+async function optionsOf({ job, store, checkpoints, rendezvous, secretFile }: Places): Promise<StoreOptions> {
+  const alone: StoreOptions = { dir: store.value, job: job.value }
+  if (checkpoints === undefined || rendezvous === undefined || secretFile === undefined) return alone
+  await ensureSecret(secretFile.value)
+  return {
+    ...alone,
+    checkpoint: { dir: checkpoints.value },
+    join: rendezvous.value,
+    secretFile: secretFile.value,
+  }
+}
+
+/** Of any number of agents that come at once, one makes the secret: a link appears whole, and once. */
+async function ensureSecret(path: string): Promise<void> {
+  const { systemRandom } = await loadLibrary()
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const mine = `${path}.${Buffer.from(systemRandom.bytes(6)).toString('hex')}`
+  await writeFile(mine, Buffer.from(systemRandom.bytes(32)).toString('hex'), { mode: 0o600, flag: 'wx' })
+  try {
+    await chmod(mine, 0o600)
+    await link(mine, path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  } finally {
+    await rm(mine, { force: true })
+  }
+}
+
+/** What earlier runs of the job left. */
+async function restoreInto(store: Store): Promise<void> {
+  try {
+    await store.restore()
+  } catch (error) {
+    if (!(error instanceof ContextStoreError) || error.code !== 'SNAPSHOT_MISSING') throw error
+  }
+}
+
+// --- Another process as the agent
+
+/** Starts `cairn agent` in a session of its own, and waits until it says where it is. */
+export async function startDetached(places: Places, words: readonly string[]): Promise<AgentFacts> {
+  await mkdir(places.base.value, { recursive: true, mode: 0o700 })
+  const log = join(places.base.value, 'agent.log')
+  const messages = openSync(log, 'a', 0o600)
+  const before = readFileSync(log).length
+  const [script = ''] = process.argv.slice(1)
+  const child = spawn(process.execPath, [script, 'agent', ...words, '--json'], {
+    detached: true,
+    stdio: ['ignore', 'pipe', messages],
+  })
+  closeSync(messages)
+  const stdout = child.stdout as Readable
+  try {
+    for await (const line of createInterface({ input: stdout })) {
+      child.unref()
+      return JSON.parse(line) as AgentFacts
+    }
+    throw lastWords(log, readFileSync(log).subarray(before).toString())
+  } finally {
+    stdout.destroy()
+  }
+}
+
+/** What an agent said that did not come to be. */
+function lastWords(log: string, text: string): CommandError {
+  const last = text.trimEnd().split('\n').at(-1) ?? ''
+  try {
+    const { error } = JSON.parse(last) as { error: { code: FailureCode; message: string; hint: string } }
+    if (Object.hasOwn(exitCodeByFailure, error.code))
+      return new CommandError(error.code, error.message, error.hint)
+  } catch {
+    // It died without a word that can be read.
+  }
+  return new CommandError('INTERNAL', 'The agent ended before it was ready.', `Its log is ${log}.`)
+}
+
+// --- Talking to it
+
+/** A connection to an agent, for a few requests one after the other. */
+export class AgentConnection {
+  readonly #socket: Socket
+  readonly #lines: AsyncIterator<string>
+  #n = 0
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    this.#lines = createInterface({ input: socket })[Symbol.asyncIterator]()
+  }
+
+  hello(as: { readonly worker?: string }): Promise<Record<string, unknown>> {
+    return this.#exchange({ hello: 1, ...as })
+  }
+
+  ask(ask: string, more: object = {}): Promise<Record<string, unknown>> {
+    return this.#exchange({ n: ++this.#n, ask, ...more })
+  }
+
+  /** Resolves when the agent has ended the connection. */
+  async ended(): Promise<void> {
+    while ((await this.#lines.next()).done !== true);
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  /** Rejects with what the agent says went wrong, or where it is gone. */
+  async #exchange(request: object): Promise<Record<string, unknown>> {
+    this.#socket.write(`${JSON.stringify(request)}\n`)
+    const { done, value } = await this.#lines.next()
+    if (done === true) throw new CommandError('TIMEOUT', 'The agent went away.', 'Its log says why.')
+    const answer = JSON.parse(value) as Record<string, unknown>
+    const error = answer['error'] as { code: FailureCode; message: string; hint: string } | undefined
+    if (error === undefined) return answer
+    throw new CommandError(error.code, error.message, error.hint)
+  }
+}
+
+/** `undefined` where nobody answers at the socket. */
+export async function reach(path: string): Promise<AgentConnection | undefined> {
+  const { knock } = await import('../agent/door.ts')
+  const socket = await knock(path)
+  if (socket === undefined) return undefined
+  socket.on('error', () => socket.destroy())
+  return new AgentConnection(socket)
+}
+
+export async function pause(ms: number): Promise<void> {
+  const { systemTime } = await loadLibrary()
+  await new Promise<void>((resolve) => {
+    systemTime.after(ms, resolve, { keepAlive: true })
+  })
+}

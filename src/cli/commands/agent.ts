@@ -1,0 +1,116 @@
+/** `cairn agent`: one process of a node that has the store open, and speaks for all others. */
+import type { Agent } from '../../agent/agent.ts'
+import { findOrStart, startDetached, type AgentFacts } from '../agent-process.ts'
+import type { Call, CommandDescription } from '../command.ts'
+import { CommandError } from '../failures.ts'
+import { loadLibrary } from '../library.ts'
+import { placesOf } from '../places.ts'
+import { formatFacts } from '../text.ts'
+
+export const agentCommand: CommandDescription = {
+  name: 'agent',
+  summary: 'own the store of this node, and answer programs of any language',
+  description:
+    'Opens the store of this node and job, and answers on a Unix socket until SIGTERM: docs/AGENT.md says what. ' +
+    'Where such an agent runs already, says where it is, and ends. At its end everything is on disk, and in a ' +
+    'checkpoint where there is a place for one.',
+  operands: [],
+  options: [
+    { flags: '--dir <DIR>', text: 'directory of the store, on this node' },
+    { flags: '--socket <PATH>', text: 'the socket, in a directory of its own' },
+    {
+      flags: '--shared <DIR>',
+      text: 'checkpoints, and where agents of other nodes are found, on the shared file system',
+    },
+    { flags: '--worker <NAME>', text: 'as which worker those write who name none; the host name by default' },
+    { flags: '--http <PORT>', text: 'answer HTTP on 127.0.0.1 as well, with a token; 0 is any free port' },
+    { flags: '--linger <SECONDS>', text: 'end when nobody has been there for so long' },
+    { flags: '--detach', text: 'start it in the background, and end when it is ready' },
+  ],
+  example: 'cairn agent --dir node/store --socket node/agent.sock --linger 1',
+  run: runAgent,
+}
+
+async function runAgent(call: Call): Promise<void> {
+  const { detectJob } = await loadLibrary()
+  const places = placesOf({
+    detected: detectJob(process.env),
+    variables: process.env,
+    valueOf: (option) => call.valueOf(option),
+    user: process.getuid?.() ?? 0,
+  })
+  const choices = {
+    worker: call.valueOf('--worker'),
+    httpPort: numberOf(call, '--http', 65_535),
+    lingerMs: secondsOf(call, '--linger'),
+  }
+  if (call.isSet('--detach')) {
+    tell(call, await startDetached(places, wordsOf(call)))
+    return
+  }
+  const { facts, agent } = await findOrStart(places, choices)
+  // Whoever reads where it is may end it at once.
+  const served = agent && serve(agent)
+  tell(call, facts)
+  await call.output.finish()
+  await served
+}
+
+/** Until it has ended by itself, or was told to; told twice, it leaves at once. */
+async function serve(agent: Agent): Promise<void> {
+  const signals = { SIGTERM: 15, SIGINT: 2, SIGHUP: 1, SIGXCPU: 24 } as const
+  let isEnding = false
+  for (const [signal, number] of Object.entries(signals)) {
+    process.on(signal, () => {
+      if (isEnding) process.exit(128 + number)
+      isEnding = true
+      void agent.close({ graceMs })
+    })
+  }
+  // A warning to the job: who attends asks for a checkpoint.
+  process.on('SIGUSR2', () => {})
+  await agent.ended
+}
+
+/** Schedulers tell all processes at once: who attends writes its last words first. */
+const graceMs = 4_000
+
+function tell({ output }: Call, facts: AgentFacts): void {
+  if (output.isJson) return output.json(facts)
+  const { socket, pid, started, http, tokenFile } = facts
+  const more: [string, string][] =
+    http === undefined
+      ? []
+      : [
+          ['http', http],
+          ['token', tokenFile ?? ''],
+        ]
+  const lines = formatFacts([[started ? 'agent' : 'running', String(pid)], ['socket', socket], ...more])
+  for (const line of lines) output.line(line)
+}
+
+/** The same options again, for another process. */
+function wordsOf(call: Call): string[] {
+  const options = ['--dir', '--socket', '--shared', '--worker', '--http', '--linger']
+  return options.flatMap((option) => {
+    const value = call.valueOf(option)
+    return value === undefined ? [] : [option, value]
+  })
+}
+
+function secondsOf(call: Call, option: string): number | undefined {
+  const seconds = numberOf(call, option, 1e6)
+  return seconds === undefined ? undefined : seconds * 1000
+}
+
+function numberOf(call: Call, option: string, max: number): number | undefined {
+  const text = call.valueOf(option)
+  if (text === undefined) return undefined
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (number <= max) return number
+  throw new CommandError(
+    'USAGE',
+    `${option} is ${JSON.stringify(text)}.`,
+    `Give a whole number up to ${max}.`,
+  )
+}

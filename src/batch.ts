@@ -6,7 +6,7 @@ import { checkItem, checkRange, isList, type ItemId } from './progress.ts'
 import type { Transaction } from './registers.ts'
 import { checkObservation, scopeOf } from './statistic.ts'
 import type { Value } from './model/value.ts'
-import { Draft, type Writer } from './writer.ts'
+import { Draft } from './writer.ts'
 
 /** What may be done in a batch. Nothing of it is visible, nor counts, before the batch is committed. */
 export interface BatchTransaction extends Transaction {
@@ -30,79 +30,111 @@ export function writeBatch(core: Core, write: (transaction: BatchTransaction) =>
   core.checkOpen()
   const draft = new Draft()
   try {
-    const sums = new Sums(core.writer)
-    refuseAsynchronous(write(transactionOver(core, draft, sums)))
-    sums.writeInto(draft)
+    const batch = new Batch(core, draft)
+    refuseAsynchronous(write(batch))
+    batch.writeSums()
     core.writer.commit(draft)
   } finally {
     draft.end()
   }
 }
 
-/** What a batch adds to counters, steps and statistics, whose cells hold the sum of all that this process added. */
-class Sums {
-  readonly #writer: Writer
-  readonly amounts = new Map<string, number[]>()
-  readonly observations = new Map<string, number[]>()
-  readonly items = new Map<string, (readonly [first: number, last: number])[]>()
-  readonly names = new Map<string, string[]>()
+/** Made anew for each batch, of which there are many small ones: nothing is made that is not asked for. */
+class Batch implements BatchTransaction {
+  readonly #core: Core
+  readonly #draft: Draft
+  #registers: Transaction | undefined
+  /** What is added to counters, steps and statistics, whose cells hold the sum of all that this process added. */
+  #sums: Sums | undefined
 
-  constructor(writer: Writer) {
-    this.#writer = writer
+  constructor(core: Core, draft: Draft) {
+    this.#core = core
+    this.#draft = draft
   }
 
-  writeInto(draft: Draft): void {
-    for (const [name, amounts] of this.amounts) this.#writer.countInto(draft, name, amounts)
-    for (const [name, observations] of this.observations) this.#writer.observeInto(draft, name, observations)
-    for (const [step, ranges] of this.items) this.#writer.doneInto(draft, step, ranges)
-    for (const [step, names] of this.names) this.#writer.doneNamesInto(draft, step, names)
+  set(key: Key, value: Value): void {
+    this.#core.writer.set(this.#draft, key, value)
+  }
+
+  delete(key: Key): void {
+    this.#core.writer.delete(this.#draft, key)
+  }
+
+  check(key: Key, version: string | undefined): void {
+    this.#registers ??= this.#core.writesInto(this.#draft)
+    this.#registers.check(key, version)
+  }
+
+  count(name: string, amount: number, { once }: { readonly once?: string | number } = {}): void {
+    this.#draft.checkNotOver()
+    checkName('counter', name)
+    checkAmount(name, amount)
+    if (once === undefined) addTo(this.#summed().amounts, name, amount)
+    else this.#core.writer.once(this.#draft, name, once, amount)
+  }
+
+  done(step: string, ids: ItemId | Iterable<ItemId>): void {
+    this.#draft.checkNotOver()
+    checkName('step', step)
+    const list = isList(ids) ? Array.from(ids) : [ids]
+    for (const id of list) checkItem(step, id)
+    const { items, names } = this.#summed()
+    for (const id of list) {
+      if (typeof id === 'string') addTo(names, step, id)
+      else addTo(items, step, [id, id])
+    }
+  }
+
+  doneRange(step: string, first: number, last: number): void {
+    this.#draft.checkNotOver()
+    checkName('step', step)
+    checkRange(first, last)
+    addTo(this.#summed().items, step, [first, last])
+  }
+
+  observe(
+    name: string,
+    x: number | Iterable<number>,
+    options: { readonly scope?: KeyElement | Key } = {},
+  ): void {
+    this.#draft.checkNotOver()
+    checkName('statistic', name)
+    const scope = scopeOf(options.scope)
+    encodeKey([name, ...scope])
+    const observations = typeof x === 'number' ? [x] : Array.from(x)
+    for (const each of observations) checkObservation(name, each)
+    if (scope.length > 0) this.#core.writer.completeScope(this.#draft, [name, ...scope], observations)
+    else for (const each of observations) addTo(this.#summed().observations, name, each)
+  }
+
+  append(type: string, data: Value = null): void {
+    this.#draft.checkNotOver()
+    checkName('type of event', type)
+    this.#core.writer.event(this.#draft, type, data)
+  }
+
+  writeSums(): void {
+    if (this.#sums === undefined) return
+    const { amounts, observations, items, names } = this.#sums
+    const { writer } = this.#core
+    for (const [name, list] of amounts) writer.countInto(this.#draft, name, list)
+    for (const [name, list] of observations) writer.observeInto(this.#draft, name, list)
+    for (const [step, ranges] of items) writer.doneInto(this.#draft, step, ranges)
+    for (const [step, list] of names) writer.doneNamesInto(this.#draft, step, list)
+  }
+
+  #summed(): Sums {
+    this.#sums ??= { amounts: new Map(), observations: new Map(), items: new Map(), names: new Map() }
+    return this.#sums
   }
 }
 
-function transactionOver(core: Core, draft: Draft, sums: Sums): BatchTransaction {
-  const { writer } = core
-  return {
-    ...core.writesInto(draft),
-    count: (name, amount, { once } = {}) => {
-      draft.checkNotOver()
-      checkName('counter', name)
-      checkAmount(name, amount)
-      if (once === undefined) addTo(sums.amounts, name, amount)
-      else writer.once(draft, name, once, amount)
-    },
-    done: (step, ids) => {
-      draft.checkNotOver()
-      checkName('step', step)
-      const list = isList(ids) ? Array.from(ids) : [ids]
-      for (const id of list) checkItem(step, id)
-      for (const id of list) {
-        if (typeof id === 'string') addTo(sums.names, step, id)
-        else addTo(sums.items, step, [id, id])
-      }
-    },
-    doneRange: (step, first, last) => {
-      draft.checkNotOver()
-      checkName('step', step)
-      checkRange(first, last)
-      checkItem(step, last)
-      addTo(sums.items, step, [first, last])
-    },
-    observe: (name, x, options = {}) => {
-      draft.checkNotOver()
-      checkName('statistic', name)
-      const scope = scopeOf(options.scope)
-      encodeKey([name, ...scope])
-      const observations = typeof x === 'number' ? [x] : Array.from(x)
-      for (const each of observations) checkObservation(name, each)
-      if (scope.length > 0) writer.completeScope(draft, [name, ...scope], observations)
-      else for (const each of observations) addTo(sums.observations, name, each)
-    },
-    append: (type, data = null) => {
-      draft.checkNotOver()
-      checkName('type of event', type)
-      writer.event(draft, type, data)
-    },
-  }
+/** By name of counter, statistic or step. */
+interface Sums {
+  readonly amounts: Map<string, number[]>
+  readonly observations: Map<string, number[]>
+  readonly items: Map<string, (readonly [first: number, last: number])[]>
+  readonly names: Map<string, string[]>
 }
 
 function addTo<T>(lists: Map<string, T[]>, name: string, element: T): void {

@@ -195,12 +195,7 @@ class RunningAgent implements Agent {
 
   async #drain(graceMs: number): Promise<void> {
     const { store, checkpointsAtEnd } = this.#options
-    if (graceMs > 0 && this.#attendants > 0) {
-      await new Promise<void>((resolve) => {
-        this.#alone = resolve
-        this.#time.after(graceMs, resolve, { keepAlive: true })
-      })
-    }
+    if (graceMs > 0 && this.#attendants > 0) await this.#untilAlone(graceMs)
     await this.#door?.close()
     this.#loopback?.close()
     if (this.http !== undefined) await rm(this.http.tokenFile, { force: true })
@@ -211,8 +206,19 @@ class RunningAgent implements Agent {
     this.#household.clients.close()
     // Answers that waited for the flush are out before.
     await new Promise(setImmediate)
-    for (const end of this.#connections.values()) end()
     await this.#attempt('the store could not be closed', () => store.close())
+    // Who waits for the end of a connection waits for all of that.
+    for (const end of this.#connections.values()) end()
+  }
+
+  async #untilAlone(msMax: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = this.#time.after(msMax, resolve, { keepAlive: true })
+      this.#alone = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
   }
 
   async #attempt(problem: string, act: () => Promise<unknown>): Promise<void> {

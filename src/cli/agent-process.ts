@@ -177,28 +177,37 @@ function lastWords(log: string, text: string): CommandError {
 
 // --- Talking to it
 
-/** A connection to an agent, for a few requests one after the other. */
+/** A connection to an agent. */
 export class AgentConnection {
+  /** Resolves when the connection has ended, whoever ended it. */
+  readonly ended: Promise<void>
   readonly #socket: Socket
-  readonly #lines: AsyncIterator<string>
+  /** The hello has no number. */
+  readonly #waiting = new Map<unknown, (answer: Record<string, unknown> | undefined) => void>()
   #n = 0
 
   constructor(socket: Socket) {
     this.#socket = socket
-    this.#lines = createInterface({ input: socket })[Symbol.asyncIterator]()
+    const lines = createInterface({ input: socket })
+    lines.on('line', (line) => {
+      const answer = JSON.parse(line) as Record<string, unknown>
+      this.#waiting.get(answer['n'])?.(answer)
+    })
+    this.ended = new Promise((resolve) => {
+      socket.once('close', () => {
+        for (const tell of this.#waiting.values()) tell(undefined)
+        resolve()
+      })
+    })
   }
 
   hello(as: { readonly worker?: string }): Promise<Record<string, unknown>> {
-    return this.#exchange({ hello: 1, ...as })
+    return this.#exchange(undefined, { hello: 1, ...as })
   }
 
   ask(ask: string, more: object = {}): Promise<Record<string, unknown>> {
-    return this.#exchange({ n: ++this.#n, ask, ...more })
-  }
-
-  /** Resolves when the agent has ended the connection. */
-  async ended(): Promise<void> {
-    while ((await this.#lines.next()).done !== true);
+    const n = ++this.#n
+    return this.#exchange(n, { n, ask, ...more })
   }
 
   close(): void {
@@ -206,15 +215,23 @@ export class AgentConnection {
   }
 
   /** Rejects with what the agent says went wrong, or where it is gone. */
-  async #exchange(request: object): Promise<Record<string, unknown>> {
+  async #exchange(n: unknown, request: object): Promise<Record<string, unknown>> {
+    if (this.#socket.destroyed) throw gone()
+    const answered = new Promise<Record<string, unknown> | undefined>((resolve) =>
+      this.#waiting.set(n, resolve),
+    )
     this.#socket.write(`${JSON.stringify(request)}\n`)
-    const { done, value } = await this.#lines.next()
-    if (done === true) throw new CommandError('TIMEOUT', 'The agent went away.', 'Its log says why.')
-    const answer = JSON.parse(value) as Record<string, unknown>
+    const answer = await answered
+    this.#waiting.delete(n)
+    if (answer === undefined) throw gone()
     const error = answer['error'] as { code: FailureCode; message: string; hint: string } | undefined
     if (error === undefined) return answer
     throw new CommandError(error.code, error.message, error.hint)
   }
+}
+
+function gone(): CommandError {
+  return new CommandError('TIMEOUT', 'The agent went away.', 'Its log says why.')
 }
 
 /** `undefined` where nobody answers at the socket. */

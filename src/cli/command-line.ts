@@ -1,30 +1,26 @@
 /** One run of the command line: words in, results and messages out, exit code back. */
 import type { Call, Parsed, Parser } from './command.ts'
 import { commands } from './commands.ts'
-import {
-  CommandError,
-  exitCode,
-  exitCodeByFailure,
-  exitCodeMeanings,
-  failureOf,
-  type ExitCode,
-} from './failures.ts'
+import { CommandError, exitCode, exitCodeByFailure, exitCodeMeanings, failureOf } from './failures.ts'
 import { loadLibrary } from './library.ts'
 import { Output } from './output.ts'
 import { progressForm, ProgressReport, wantsColour } from './progress.ts'
 
 /** Runs what `words` ask for. Never throws; sets no exit code. */
-export async function runCommandLine(words: readonly string[], parse: Parser): Promise<ExitCode> {
+export async function runCommandLine(words: readonly string[], parse: Parser): Promise<number> {
   const output = new Output({ results: process.stdout, messages: process.stderr }, wantsJson(words))
   process.on('uncaughtException', (error) => {
     output.fail(failureOf(error))
     process.exit(exitCode.bug)
   })
-  const failed = await attempt(() => obey(parse(words, commands, exitCodesHelp()), output, words))
+  let code: number | void = undefined
+  const failed = await attempt(async () => {
+    code = await obey(parse(words, commands, exitCodesHelp()), output, words)
+  })
   // What was found is told also when something failed, and before it.
   const unwritten = await attempt(() => output.finish())
   const first = failed ?? unwritten
-  if (first === undefined) return exitCode.ok
+  if (first === undefined) return code ?? exitCode.ok
   const failure = failureOf(first.thrown)
   output.fail(failure)
   return exitCodeByFailure[failure.code]
@@ -45,7 +41,7 @@ async function attempt(task: () => Promise<void>): Promise<{ readonly thrown: un
   }
 }
 
-async function obey(parsed: Parsed, output: Output, words: readonly string[]): Promise<void> {
+async function obey(parsed: Parsed, output: Output, words: readonly string[]): Promise<number | void> {
   switch (parsed.kind) {
     case 'call':
       return parsed.command.run(createCall(parsed, output))

@@ -20,8 +20,8 @@ export interface CommandDescription {
   /** In order; each is a switch, or, with `<NAME>`, takes a value. `commonOptions` come on top. */
   readonly options: readonly OptionDescription[]
   readonly example: string
-  /** Returns when all was well, throws otherwise. */
-  readonly run: (call: Call) => Promise<void>
+  /** Returns when all was well, throws otherwise. A command that runs another program returns its exit code. */
+  readonly run: (call: Call) => Promise<number | void>
 }
 
 export interface OperandDescription {

@@ -9,6 +9,8 @@ import type { CommandDescription, Parsed } from './command.ts'
 
 // Without a listener Node opens its debugger when SIGUSR1 arrives, which schedulers send as a warning.
 process.on('SIGUSR1', () => {})
+// It would end what is starting.
+process.on('SIGUSR2', () => {})
 
 const commander = await import('commander')
 const { runCommandLine } = await import('./command-line.ts')

@@ -1,7 +1,30 @@
-/** Where the agent of a node and job keeps what, and why there. Pure. */
+/** Where the agent of a node and job keeps what, and why there. */
 import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import type { JobEnvironment, Variables } from '../index.ts'
+import type { Call, OptionDescription } from './command.ts'
+import { loadLibrary } from './library.ts'
+
+/** Every command that has to do with the agent takes these. */
+export const placeOptions: readonly OptionDescription[] = [
+  { flags: '--dir <DIR>', text: 'directory of the store, on this node' },
+  { flags: '--socket <PATH>', text: 'the socket, in a directory of its own' },
+  {
+    flags: '--shared <DIR>',
+    text: 'checkpoints, and where agents of other nodes are found, on the shared file system',
+  },
+]
+
+/** For this process, as it was called. Throws `OPTION_INVALID` where the environment holds what cannot be read. */
+export async function placesHere(
+  call: Call,
+): Promise<{ readonly places: Places; readonly detected: JobEnvironment }> {
+  const { detectJob } = await loadLibrary()
+  const detected = detectJob(process.env)
+  const valueOf = (option: string): string | undefined => call.valueOf(option)
+  const user = process.getuid?.() ?? 0
+  return { detected, places: placesOf({ detected, variables: process.env, valueOf, user }) }
+}
 
 /** A path or name, and what it was taken from. */
 export interface Place {
@@ -33,6 +56,7 @@ export interface Circumstances {
 /** The socket is bound beside its place first, under a name that is no longer than this. */
 const socketPathBytesMax = 107
 
+/** Pure. */
 export function placesOf({ detected, variables, valueOf, user }: Circumstances): Places {
   const named = (option: string, variable: string): Place | undefined => {
     const given = valueOf(option)

@@ -93,8 +93,10 @@ describe.each(commands)('cairn $name', (command) => {
 })
 
 test('the examples work, one after the other', async () => {
+  writeFileSync(folder.at('simulation'), '#!/bin/sh\necho simulated\n', { mode: 0o755 })
+  const environment = { CAIRN_SCRATCH: folder.path, CAIRN_JOB: '42' }
   for (const { example } of commands) {
-    const run = await cairn.run(example.split(' ').slice(1), { cwd: folder.path })
+    const run = await cairn.run(example.split(' ').slice(1), { cwd: folder.path, environment })
     // An agent logs there what it should be known of the place that it was given.
     const stderr = run.stderr.replaceAll(/^\{"time".*"level":"info".*\n/gm, '')
     expect({ example, code: run.code, stderr }).toEqual({ example, code: 0, stderr: '' })
@@ -115,6 +117,7 @@ describe('fields', () => {
     ['diff', ['one', 'merged']],
     ['status', ['store']],
     ['restore', ['--dry-run', 'checkpoints']],
+    ['doctor', []],
   ])('of %s are documented', async (name, operands) => {
     const { stdout } = await cairn.run([name, '--json', ...operands], { cwd: folder.path })
     const [printed] = jsonLines(stdout) as Record<string, unknown>[]

@@ -2,9 +2,8 @@
 import type { Agent } from '../../agent/agent.ts'
 import { findOrStart, startDetached, type AgentFacts } from '../agent-process.ts'
 import type { Call, CommandDescription } from '../command.ts'
-import { CommandError } from '../failures.ts'
-import { loadLibrary } from '../library.ts'
-import { placesOf } from '../places.ts'
+import { givenWords, numberOf, secondsOf } from '../option-values.ts'
+import { placesHere, placeOptions } from '../places.ts'
 import { formatFacts } from '../text.ts'
 
 export const agentCommand: CommandDescription = {
@@ -16,12 +15,7 @@ export const agentCommand: CommandDescription = {
     'checkpoint where there is a place for one.',
   operands: [],
   options: [
-    { flags: '--dir <DIR>', text: 'directory of the store, on this node' },
-    { flags: '--socket <PATH>', text: 'the socket, in a directory of its own' },
-    {
-      flags: '--shared <DIR>',
-      text: 'checkpoints, and where agents of other nodes are found, on the shared file system',
-    },
+    ...placeOptions,
     { flags: '--worker <NAME>', text: 'as which worker those write who name none; the host name by default' },
     { flags: '--http <PORT>', text: 'answer HTTP on 127.0.0.1 as well, with a token; 0 is any free port' },
     { flags: '--linger <SECONDS>', text: 'end when nobody has been there for so long' },
@@ -32,20 +26,20 @@ export const agentCommand: CommandDescription = {
 }
 
 async function runAgent(call: Call): Promise<void> {
-  const { detectJob } = await loadLibrary()
-  const places = placesOf({
-    detected: detectJob(process.env),
-    variables: process.env,
-    valueOf: (option) => call.valueOf(option),
-    user: process.getuid?.() ?? 0,
-  })
+  const { places } = await placesHere(call)
   const choices = {
     worker: call.valueOf('--worker'),
     httpPort: numberOf(call, '--http', 65_535),
     lingerMs: secondsOf(call, '--linger'),
   }
   if (call.isSet('--detach')) {
-    tell(call, await startDetached(places, wordsOf(call)))
+    tell(
+      call,
+      await startDetached(
+        places,
+        givenWords(call, ['--dir', '--socket', '--shared', '--worker', '--http', '--linger']),
+      ),
+    )
     return
   }
   const { facts, agent } = await findOrStart(places, choices)
@@ -67,8 +61,6 @@ async function serve(agent: Agent): Promise<void> {
       void agent.close({ graceMs })
     })
   }
-  // A warning to the job: who attends asks for a checkpoint.
-  process.on('SIGUSR2', () => {})
   await agent.ended
 }
 
@@ -87,30 +79,4 @@ function tell({ output }: Call, facts: AgentFacts): void {
         ]
   const lines = formatFacts([[started ? 'agent' : 'running', String(pid)], ['socket', socket], ...more])
   for (const line of lines) output.line(line)
-}
-
-/** The same options again, for another process. */
-function wordsOf(call: Call): string[] {
-  const options = ['--dir', '--socket', '--shared', '--worker', '--http', '--linger']
-  return options.flatMap((option) => {
-    const value = call.valueOf(option)
-    return value === undefined ? [] : [option, value]
-  })
-}
-
-function secondsOf(call: Call, option: string): number | undefined {
-  const seconds = numberOf(call, option, 1e6)
-  return seconds === undefined ? undefined : seconds * 1000
-}
-
-function numberOf(call: Call, option: string, max: number): number | undefined {
-  const text = call.valueOf(option)
-  if (text === undefined) return undefined
-  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN
-  if (number <= max) return number
-  throw new CommandError(
-    'USAGE',
-    `${option} is ${JSON.stringify(text)}.`,
-    `Give a whole number up to ${max}.`,
-  )
 }

@@ -189,6 +189,8 @@ export class AgentConnection {
   constructor(socket: Socket) {
     this.#socket = socket
     const lines = createInterface({ input: socket })
+    // It passes on what happens to the socket, which is closed then.
+    lines.on('error', () => {})
     lines.on('line', (line) => {
       const answer = JSON.parse(line) as Record<string, unknown>
       this.#waiting.get(answer['n'])?.(answer)

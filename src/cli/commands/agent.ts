@@ -47,7 +47,10 @@ async function runAgent(call: Call): Promise<void> {
   const served = agent && serve(agent)
   tell(call, facts)
   await call.output.finish()
+  if (served === undefined) return
   await served
+  // What a disk that does not answer still holds up is not waited for.
+  process.exit()
 }
 
 /** Until it has ended by itself, or was told to; told twice, it leaves at once. */

@@ -14,6 +14,12 @@ export const pendingBytesMax = 256 * 1024 * 1024
 /** Change rows kept for peers that return. More: fewer full comparisons after a long absence; the bytes are on disk. */
 export const feedBytesMax = 4 * 1024 * 1024
 
+/**
+ * What nobody awaits is written at the latest after this time, in milliseconds. More: fewer transactions for who writes a little in every turn of the event
+ * loop (one costs about 0.2 ms of a processor); what is lost with the process, and nobody was told that it is durable, is that much more.
+ */
+export const gatherMs = 5
+
 /** Rows of the index that are made at a time; between slices the event loop runs. */
 export const indexSliceKeys = 2_000
 

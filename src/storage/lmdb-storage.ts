@@ -2,7 +2,7 @@
  * Storage in LMDB, on the node's own disk. Opening is in `open-directory.ts`, lmdb itself in `lmdb.ts`, rows are described
  * in `lmdb-rows.ts`.
  *
- * Log first. A commit goes into the active overlay and is visible. Once per event-loop turn what was committed since is appended to the log as one
+ * Log first. A commit goes into the active overlay and is visible. Once per event-loop turn, or some milliseconds later where nobody awaits it, what was committed since is appended to the log as one
  * transaction, new cells in chunks and one change row; any number of commits share its flush, and `flush` resolves with it. An overlay that is
  * full is frozen, a new one takes its place, and the frozen one is written to the index in large sorted slices, off the path of the
  * writers; then it is settled in the log, and dropped.
@@ -37,7 +37,13 @@ import { AbsenceFilter } from './absence-filter.ts'
 import type { Failpoint } from './failpoints.ts'
 import { environmentFolders, indexFolder, logFolder } from './directory.ts'
 import { FreeSpace } from './free-space.ts'
-import { indexSliceKeys, indexTransactionKeys, overlayBytesMax, pendingBytesMax } from './housekeeping.ts'
+import {
+  gatherMs,
+  indexSliceKeys,
+  indexTransactionKeys,
+  overlayBytesMax,
+  pendingBytesMax,
+} from './housekeeping.ts'
 import { chunkBytesMax, decodeNumbers, encodeNumbers, endOfRows, metaKey, progressKey } from './lmdb-rows.ts'
 import { dataFileName, figuresOf, openTable, type LmdbEnvironment, type LmdbTable } from './lmdb.ts'
 import { encodeMeta } from './meta-row.ts'
@@ -147,6 +153,8 @@ class LmdbStorage implements Storage {
   #onItsWay: Turn | undefined
   #writtenOnItsWay: (() => void) | undefined
   #scheduled = false
+  /** Runs while what nobody awaits is gathered. */
+  #gathering: Timer | undefined
   #problem: string | undefined
   #indexProblem: string | undefined
   /** Set between a failure and the next try. */
@@ -459,6 +467,10 @@ class LmdbStorage implements Storage {
   #schedule(): void {
     if (this.#isClosed || this.#scheduled || this.#onItsWay !== undefined || this.#retry !== undefined) return
     if (!this.#isBehind()) return
+    if (this.#waiting.length === 0) {
+      this.#gathering ??= this.#options.time.after(gatherMs, () => void this.#write(), { keepAlive: true })
+      return
+    }
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
@@ -487,6 +499,8 @@ class LmdbStorage implements Storage {
 
   /** Appends what was committed since the last turn. Never rejects. */
   async #write(): Promise<void> {
+    this.#gathering?.cancel()
+    this.#gathering = undefined
     if (this.#onItsWay !== undefined || !this.#isBehind()) return
     if (this.#active.bytes >= this.#overlayBytesMax) this.#freeze()
     const turn = this.#turn

@@ -46,6 +46,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    TypeVar,
     Union,
 )
 
@@ -76,6 +77,7 @@ Key = Tuple[KeyElement, ...]
 #: What a call takes for a key: lists are understood, too.
 KeyLike = Sequence[KeyElement]
 ItemId = Union[int, str]
+_T = TypeVar("_T")
 
 
 # --- Errors
@@ -258,6 +260,8 @@ def _map_text(value: Dict[Any, Any], depth: int) -> str:
     for name, element in value.items():
         if not isinstance(name, str):
             raise _bad_value(f"a name in a map is text, this is {name!r}")
+        if name in ("__proto__", "toJSON"):
+            raise _bad_value(f"a map has no name {name}, which has a meaning of its own in JavaScript")
         if name[:1] == "$":
             is_special = True
         members.append(_text(name) + ":" + _value_text(element, depth + 1))
@@ -267,6 +271,8 @@ def _map_text(value: Dict[Any, Any], depth: int) -> str:
 
 def _plain(value: Any) -> Any:
     """The same as one of the plain types: subclasses of them, and scalars of NumPy."""
+    if isinstance(value, bool):
+        return value
     for kind in (str, int, float, dict, list, tuple):
         if isinstance(value, kind):
             return kind(value)
@@ -301,21 +307,28 @@ def _key_text(key: KeyLike, is_prefix: bool = False) -> str:
         else:
             parts.append(_key_part(key, element))
     text = "[" + ",".join(parts) + "]"
-    if len(text) > 100 and _key_bytes(json.loads(text)) > _KEY_BYTES_MAX:
-        raise ContextKeyError(
-            f"Invalid key: {text[:60]}... takes more than {_KEY_BYTES_MAX} bytes.", "Put long texts into the value."
-        )
+    if len(text) > 100:
+        _check_length(json.loads(text))
     return text
 
 
-def _key_bytes(key: List[KeyElement]) -> int:
+def _check_length(key: Sequence[KeyElement]) -> None:
+    if _key_bytes(key) > _KEY_BYTES_MAX:
+        raise ContextKeyError(
+            f"Invalid key: {str(key)[:60]}... takes more than {_KEY_BYTES_MAX} bytes.", "Put long texts into the value."
+        )
+
+
+def _key_bytes(key: Sequence[KeyElement]) -> int:
     """The length of a key as it is stored (`docs/CELLS.md`)."""
     length = 0
     for element in key:
         if isinstance(element, str):
             length += len(element.encode()) + element.count("\0") + 2
+        elif isinstance(element, bool):
+            length += 1
         else:
-            length += 1 + (int(element).bit_length() + 7) // 8
+            length += 1 + (element.bit_length() + 7) // 8
     return length
 
 
@@ -393,7 +406,7 @@ class _Connection:
         if self._unread:
             answers, self._unread = self._unread, []
             return answers
-        data = self._socket.recv(1 << 18)
+        data = self._socket.recv(1 << 16)
         if not data:
             raise ConnectionResetError("the agent closed the connection")
         self._rest += data
@@ -492,8 +505,7 @@ class ContextStore:
         self._starter = _starter
         self._begin()
         try:
-            with self._speaking():
-                self._connect()
+            self._speak(lambda connection: None)
         except (_Unreachable, ContextStoreError) as error:
             if strict:
                 raise self._unreachable() if isinstance(error, _Unreachable) else error
@@ -878,7 +890,10 @@ class ContextStore:
                 self._urgent.set()
                 return None
             self._awaited[n] = []
-        return self._try(lambda deadline: self._exchange(deadline, n))
+        try:
+            return self._try(lambda deadline: self._exchange(deadline, n))
+        finally:
+            self._awaited.pop(n, None)
 
     def _enqueue(self, operations: str, count: int) -> int:
         """Numbers a line and keeps it. Needs the lock."""
@@ -982,58 +997,57 @@ class ContextStore:
 
     # --- Speaking: one thread at a time
 
-    @contextlib.contextmanager
-    def _speaking(self, seconds: float = -1) -> Iterator[None]:
-        """Alone with the connection, which ends where anything goes wrong: half a line may have been sent."""
+    def _speak(self, act: Callable[[_Connection], _T], seconds: float = -1, may_start: bool = False) -> _T:
+        """Does something alone with the connection, which ends where anything goes wrong: half a line may have been sent."""
         if not self._speech.acquire(timeout=seconds):
             raise _Unreachable("the agent does not answer")
         try:
-            yield
-        except OSError as error:
-            self._disconnect(error)
-            raise _Unreachable(str(error)) from None
-        except ContextStoreError:
+            return act(self._connection or self._connect(may_start))
+        except (ContextStoreError, _Unreachable):
             raise
         except BaseException as error:
             self._disconnect(error)
+            if isinstance(error, OSError):
+                raise _Unreachable(str(error)) from None
             raise
         finally:
             self._speech.release()
 
     def _exchange(self, deadline: float, write: Optional[int], request: str = "") -> Dict[str, Any]:
         """Sends all that waits, and a request; its answer, or that to a write. Tries again where the agent goes away. Raises what the answer says."""
-        while True:
-            n = write
+
+        def act(connection: _Connection) -> Dict[str, Any]:
+            n, data = write, b""
+            with self._lock:
+                self._cut()
+                if n is None:
+                    self._n = n = self._n + 1
+                    self._awaited[n] = []
+                    data = f'{{"n":{n},{request}'.encode()
             try:
-                with self._speaking(max(0.0, deadline - time.monotonic())):
-                    connection = self._connect()
-                    data = b""
-                    with self._lock:
-                        self._cut()
-                        if n is None:
-                            self._n = n = self._n + 1
-                            self._awaited[n] = []
-                            data = f'{{"n":{n},{request}'.encode()
-                    self._send(connection, data)
-                    return self._answer_to(n, connection, deadline)
+                self._send(connection, data)
+                return self._answer_to(n, connection, deadline)
+            finally:
+                if write is None:
+                    self._awaited.pop(n, None)
+
+        while True:
+            try:
+                return self._speak(act, max(0.0, deadline - time.monotonic()))
             except _Unreachable as error:
                 now = time.monotonic()
                 if now >= deadline or not self._strict:
                     raise
                 self._last_error = str(error)
                 time.sleep(max(0.0, min(self._retry_at - now, deadline - now)))
-            finally:
-                if n is not None and n != write:
-                    self._awaited.pop(n, None)
 
     def _answer_to(self, n: int, connection: _Connection, deadline: float) -> Dict[str, Any]:
         parts = self._awaited[n]
         while not parts or parts[-1].get("more"):
             left = deadline - time.monotonic()
-            if left < self._timeout and not connection.has_input(max(0.0, left)):
+            if left < self._timeout / 2 and not connection.has_input(max(0.0, left)):
                 raise TimeoutError("the agent does not answer")
             self._take(connection.receive())
-        self._awaited.pop(n, None)
         answer = parts[0]
         if "error" in answer:
             raise _error(answer["error"])
@@ -1079,9 +1093,7 @@ class ContextStore:
         self._changed.notify_all()
 
     def _connect(self, may_start: bool = False) -> _Connection:
-        """The connection. Needs to speak alone. Raises ``OSError``, ``_Unreachable``, and what the agent says to the hello."""
-        if self._connection is not None:
-            return self._connection
+        """A connection. Needs to speak alone. Raises ``OSError``, ``_Unreachable``, and what the agent says to the hello."""
         if time.monotonic() < self._retry_at:
             raise _Unreachable(self._last_error or "no agent answers")
         try:
@@ -1155,16 +1167,17 @@ class ContextStore:
                 time.sleep(min(pause, _GATHER_SECONDS * 10))
                 continue
             try:
-                with self._speaking():
-                    connection = self._connect(may_start=True)
-                    self._wants_connection = False
-                    self._send(connection, self._next_flush())
-                    while connection.has_input():
-                        self._take(connection.receive())
+                self._speak(self._send_more, may_start=True)
             except _Unreachable:
                 continue
             except ContextStoreError as error:
                 self._disconnect(error)
+
+    def _send_more(self, connection: _Connection) -> None:
+        self._wants_connection = False
+        self._send(connection, self._next_flush())
+        while connection.has_input():
+            self._take(connection.receive())
 
     def _waits_for_work(self) -> bool:
         """False when there was none for a while: then the sender ends."""
@@ -1319,23 +1332,26 @@ def _check_text(key: KeyLike, version: Optional[str]) -> str:
 
 def _count_text(name: str, amount: int, once: Optional[ItemId]) -> str:
     head = '["count",' + _text(name) + "," + _whole_text(amount, "An amount")
-    return head + "]" if once is None else head + "," + _id_text(once) + "]"
+    return head + "]" if once is None else head + "," + _id_text(once, name) + "]"
 
 
 def _done_text(step: str, ids: Union[ItemId, Iterable[ItemId]]) -> str:
     if isinstance(ids, (str, int)) or not hasattr(ids, "__iter__"):
-        return '["done",' + _text(step) + "," + _id_text(ids) + "]"
-    return '["done",' + _text(step) + ",[" + ",".join(map(_id_text, ids)) + "]]"
+        return '["done",' + _text(step) + "," + _id_text(ids, step) + "]"
+    return '["done",' + _text(step) + ",[" + ",".join([_id_text(each, step) for each in ids]) + "]]"
 
 
 def _done_range_text(step: str, first: int, last: int) -> str:
-    return f'["doneRange",{_text(step)},{_id_text(first)},{_id_text(last)}]'
+    return f'["doneRange",{_text(step)},{_whole_text(first, "An item")},{_whole_text(last, "An item")}]'
 
 
 def _observe_text(name: str, numbers: Union[float, Iterable[float]], scope: Optional[KeyLike]) -> str:
     each = numbers if hasattr(numbers, "__iter__") else [numbers]
     text = '["observe",' + _text(name) + ",[" + ",".join(map(_observation_text, each)) + "]"
-    return text + "]" if scope is None else text + "," + _key_text(scope) + "]"
+    if scope is None:
+        return text + "]"
+    _key_text((name, *scope))
+    return text + "," + _key_text(scope) + "]"
 
 
 def _append_text(type_: str, data: Any) -> str:
@@ -1349,8 +1365,10 @@ def _whole_text(number: Any, what: str) -> str:
     raise ContextStoreError("NUMBER_INVALID", f"{what} is a whole number (magnitude below 2^53), this is {number!r}.", "Keep fractions in a statistic.")
 
 
-def _id_text(item: Any) -> str:
+def _id_text(item: Any, of: str) -> str:
     if isinstance(item, str) and item:
+        if len(item) > 100:
+            _check_length((of, item))
         return _text(item)
     plain = item if type(item) is int else _plain_or_none(item)
     if isinstance(plain, int) and not isinstance(plain, bool) and 0 <= plain < _SAFE:
@@ -1374,6 +1392,7 @@ def _plain_or_none(number: Any) -> Any:
 
 def _name(name: Any) -> str:
     if isinstance(name, str) and name:
+        _key_text((name,))
         return name
     raise ContextStoreError("NAME_INVALID", f"A name is a text that is not empty, this is {name!r}.", "Name it.")
 
@@ -1434,16 +1453,16 @@ class Counter:
 
     @property
     def increments(self) -> int:
-        """All that was added."""
+        """All that was added without ``once``."""
         return int(self._told().get("increments", 0))
 
     @property
     def decrements(self) -> int:
-        """All that was taken away."""
+        """All that was taken away without ``once``."""
         return int(self._told().get("decrements", 0))
 
     def by_worker(self) -> Dict[str, int]:
-        """What each worker added."""
+        """What each worker added without ``once``."""
         return dict(self._told().get("byWorker", {}))
 
     def _told(self) -> Dict[str, Any]:
@@ -1477,7 +1496,7 @@ class Progress:
 
     def has(self, item: ItemId) -> bool:
         """Whether an item is done."""
-        answer = self._store._ask("has", lambda: _members(step=self.step) + ',"id":' + _id_text(item))
+        answer = self._store._ask("has", lambda: _members(step=self.step) + ',"id":' + _id_text(item, self.step))
         return False if answer is None else bool(answer["has"])
 
     def by_worker(self) -> Dict[str, int]:
@@ -1521,8 +1540,8 @@ class Statistic:
         told = (self._store._ask("statistic", members) or {}).get("summary")
         if told is None:
             return None
-        figures = (told[name] for name in ("sum", "min", "max", "mean", "stddev"))
-        return Summary(told["count"], *figures, told.get("quantiles", []))
+        figures = (float(told[name]) for name in ("sum", "min", "max", "mean", "stddev"))
+        return Summary(told["count"], *figures, [float(at) for at in told.get("quantiles", [])])
 
 
 class Journal:

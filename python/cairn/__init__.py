@@ -638,15 +638,15 @@ class ContextStore:
 
     def counter(self, name: str) -> "Counter":
         """A counter."""
-        return Counter(self, _name(name))
+        return Counter(self, name)
 
     def progress(self, step: str, total: Optional[int] = None) -> "Progress":
         """Which items of a step are done; of ``total``, the items 0 to total - 1."""
-        return Progress(self, _name(step), total)
+        return Progress(self, step, total)
 
     def statistic(self, name: str) -> "Statistic":
         """Count, mean, deviation and quantiles of observations."""
-        return Statistic(self, _name(name))
+        return Statistic(self, name)
 
     @property
     def journal(self) -> "Journal":
@@ -669,13 +669,17 @@ class ContextStore:
     def watch(self, prefix: KeyLike = (), since: Optional[str] = None) -> Iterator[Change]:
         """
         Changes of keys below ``prefix``, own ones included, from this call on, or after the ``position`` of a change. Goes on for ever: leave the loop, or
-        call ``close()`` of it. Follows an agent that is started anew.
+        call ``close()`` of it. Where the agent was started anew, a change with ``is_gap`` comes first.
 
         :raises ContextStoreError: where ``strict``: ``TIMEOUT`` where no agent answers for ``timeout`` seconds
         """
-        members = _prefix_member(prefix)
+        try:
+            members = _prefix_member(prefix)
+        except ContextStoreError as error:
+            self._misused(error)
+            return iter(())
         # Begun here, not when the first change is asked for: what is written from this line on is told.
-        return self._changes(self._watch_anew(members, since), members, since)
+        return self._changes(self._watch_anew(members, since), members)
 
     def wait_for(
         self,
@@ -693,16 +697,19 @@ class ContextStore:
         :returns: True; where not ``strict``, False where it did not come to be
         :raises ContextStoreError: ``TIMEOUT`` after ``timeout`` seconds
         """
-        members = _members(counter=counter, progress=progress, version=version)
-        if key is not None:
-            members += _key_member(key)
-        elif version is None:
-            members += _members(atLeast=at_least)
+
+        def members() -> str:
+            if key is not None:
+                return _key_member(key)
+            if version is not None:
+                return _members(version=version)
+            return _members(counter=counter, progress=progress, atLeast=at_least)
+
         return self._long("waitFor", members, timeout) is not None
 
     def sync(self, timeout: float = 10.0) -> bool:
         """Waits until all that reachable peers had is here. True where every peer was reached."""
-        answer = self._long("sync", "", timeout)
+        answer = self._long("sync", str, timeout)
         return answer is not None and answer["missed"] == 0
 
     def checkpoint(self, tag: Optional[str] = None, timeout: float = 600.0) -> Optional[str]:
@@ -712,12 +719,12 @@ class ContextStore:
         :returns: its path; None where not ``strict`` and it could not be written
         :raises ContextStoreError: ``OPTION_INVALID`` where the agent has no place for it, ``NOT_DURABLE``
         """
-        answer = self._long("checkpoint", _members(tag=tag), timeout)
+        answer = self._long("checkpoint", lambda: _members(tag=tag), timeout)
         return None if answer is None else str(answer["checkpoint"]["path"])
 
     def restore(self, timeout: float = 600.0) -> int:
         """Merges the newest checkpoints of the job into the store; returns how many files those were."""
-        answer = self._long("restore", "", timeout)
+        answer = self._long("restore", str, timeout)
         return 0 if answer is None else int(answer["restored"]["files"])
 
     def version(self) -> Optional[str]:
@@ -1205,39 +1212,38 @@ class ContextStore:
 
     # --- What takes time has a connection of its own
 
-    def _long(self, ask: str, members: str, timeout: float) -> Optional[Dict[str, Any]]:
+    def _long(self, ask: str, text_of: Callable[[], str], timeout: float) -> Optional[Dict[str, Any]]:
         """The answer to a request that takes time; None where there is none (never where ``strict``)."""
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                connection = self._begin_long(ask, members, deadline)
-                if connection is None:
-                    return None
+        try:
+            members = text_of()
+            while True:
                 try:
-                    left = deadline - time.monotonic()
-                    # The agent says more of what went wrong: it has the first word.
-                    connection.set_timeout(max(left, 0.0) + 5.0)
-                    while True:
-                        for answer in connection.receive():
-                            if "error" in answer:
-                                raise _error(answer["error"])
-                            return answer
-                finally:
-                    connection.close()
-            except OSError as error:
-                self._last_error = str(error)
-                if self._strict and time.monotonic() < deadline:
+                    return self._ask_long(ask, members, deadline)
+                except OSError as error:
+                    self._last_error = str(error)
+                    if not self._strict or time.monotonic() >= deadline:
+                        raise self._unreachable() from None
                     time.sleep(_RETRY_SECONDS)
-                    continue
-                if self._strict:
-                    raise self._unreachable() from None
-                self._miss(str(error))
-                return None
-            except ContextStoreError as error:
-                if self._strict:
-                    raise
-                self._miss(str(error))
-                return None
+        except ContextStoreError as error:
+            if self._strict:
+                raise
+            self._miss(str(error))
+            return None
+
+    def _ask_long(self, ask: str, members: str, deadline: float) -> Optional[Dict[str, Any]]:
+        connection = self._begin_long(ask, members, deadline)
+        if connection is None:
+            return None
+        with contextlib.closing(connection):
+            # The agent says better what was waited for: it has the first word.
+            connection.set_timeout(max(deadline - time.monotonic(), 0.0) + 5.0)
+            answers: List[Dict[str, Any]] = []
+            while not answers:
+                answers = connection.receive()
+        if "error" in answers[0]:
+            raise _error(answers[0]["error"])
+        return answers[0]
 
     def _begin_long(self, ask: str, members: str, deadline: float = 0.0) -> Optional[_Connection]:
         """A connection on which the request was sent, after all that this store wrote before was done. None where nobody answers."""
@@ -1272,8 +1278,7 @@ class ContextStore:
             raise
         return connection
 
-    def _changes(self, connection: Optional[_Connection], members: str, since: Optional[str]) -> Iterator[Change]:
-        position = since
+    def _changes(self, connection: Optional[_Connection], members: str) -> Iterator[Change]:
         while connection is not None:
             try:
                 with contextlib.closing(connection):
@@ -1283,11 +1288,11 @@ class ContextStore:
                                 raise _error(answer["error"])
                             if answer.get("ended"):
                                 return
-                            position = answer["position"]
                             yield _change(answer)
             except OSError:
-                connection = self._watch_anew(members, position)
-                if position is None and connection is not None:
+                # What an agent that was killed had not on disk got its positions for nothing: another has other changes there.
+                connection = self._watch_anew(members, None)
+                if connection is not None:
                     yield Change(None, None, None, None, False, True, "")
 
     def _watch_anew(self, members: str, position: Optional[str]) -> Optional[_Connection]:
@@ -1331,23 +1336,23 @@ def _check_text(key: KeyLike, version: Optional[str]) -> str:
 
 
 def _count_text(name: str, amount: int, once: Optional[ItemId]) -> str:
-    head = '["count",' + _text(name) + "," + _whole_text(amount, "An amount")
+    head = '["count",' + _name_text(name) + "," + _whole_text(amount, "An amount")
     return head + "]" if once is None else head + "," + _id_text(once, name) + "]"
 
 
 def _done_text(step: str, ids: Union[ItemId, Iterable[ItemId]]) -> str:
     if isinstance(ids, (str, int)) or not hasattr(ids, "__iter__"):
-        return '["done",' + _text(step) + "," + _id_text(ids, step) + "]"
-    return '["done",' + _text(step) + ",[" + ",".join([_id_text(each, step) for each in ids]) + "]]"
+        return '["done",' + _name_text(step) + "," + _id_text(ids, step) + "]"
+    return '["done",' + _name_text(step) + ",[" + ",".join([_id_text(each, step) for each in ids]) + "]]"
 
 
 def _done_range_text(step: str, first: int, last: int) -> str:
-    return f'["doneRange",{_text(step)},{_whole_text(first, "An item")},{_whole_text(last, "An item")}]'
+    return f'["doneRange",{_name_text(step)},{_whole_text(first, "An item")},{_whole_text(last, "An item")}]'
 
 
 def _observe_text(name: str, numbers: Union[float, Iterable[float]], scope: Optional[KeyLike]) -> str:
     each = numbers if hasattr(numbers, "__iter__") else [numbers]
-    text = '["observe",' + _text(name) + ",[" + ",".join(map(_observation_text, each)) + "]"
+    text = '["observe",' + _name_text(name) + ",[" + ",".join(map(_observation_text, each)) + "]"
     if scope is None:
         return text + "]"
     _key_text((name, *scope))
@@ -1355,7 +1360,7 @@ def _observe_text(name: str, numbers: Union[float, Iterable[float]], scope: Opti
 
 
 def _append_text(type_: str, data: Any) -> str:
-    return '["append",' + _text(_name(type_)) + "," + _value_text(data) + "]"
+    return '["append",' + _name_text(type_) + "," + _value_text(data) + "]"
 
 
 def _whole_text(number: Any, what: str) -> str:
@@ -1390,10 +1395,9 @@ def _plain_or_none(number: Any) -> Any:
         return None
 
 
-def _name(name: Any) -> str:
+def _name_text(name: Any) -> str:
     if isinstance(name, str) and name:
-        _key_text((name,))
-        return name
+        return _key_text((name,))[1:-1]
     raise ContextStoreError("NAME_INVALID", f"A name is a text that is not empty, this is {name!r}.", "Name it.")
 
 
@@ -1584,19 +1588,19 @@ class Batch:
 
     def count(self, name: str, amount: int = 1, once: Optional[ItemId] = None) -> None:
         """Adds to a counter."""
-        self._add(_count_text, _name(name), amount, once)
+        self._add(_count_text, name, amount, once)
 
     def done(self, step: str, ids: Union[ItemId, Iterable[ItemId]]) -> None:
         """Marks an item of a step, or several, as done."""
-        self._add(_done_text, _name(step), ids)
+        self._add(_done_text, step, ids)
 
     def done_range(self, step: str, first: int, last: int) -> None:
         """Marks items ``first`` to ``last`` as done, both included."""
-        self._add(_done_range_text, _name(step), first, last)
+        self._add(_done_range_text, step, first, last)
 
     def observe(self, name: str, numbers: Union[float, Iterable[float]], scope: Optional[KeyLike] = None) -> None:
         """Adds observations to a statistic."""
-        self._add(_observe_text, _name(name), numbers, scope)
+        self._add(_observe_text, name, numbers, scope)
 
     def append(self, type: str, data: Any = None) -> None:
         """Appends an event to the journal."""
@@ -1622,7 +1626,7 @@ class Work(Batch):
 
     def __init__(self, store: ContextStore, step: str, item: ItemId) -> None:
         super().__init__(store)
-        self._step = _name(step)
+        self._step = step
         self._item = item
         self._observed: Dict[str, List[float]] = {}
 
@@ -1636,7 +1640,7 @@ class Work(Batch):
         if scope is not None:
             super().observe(name, numbers, scope)
         else:
-            self._observed.setdefault(_name(name), []).extend(numbers if isinstance(numbers, Iterable) else [numbers])
+            self._observed.setdefault(name, []).extend(numbers if isinstance(numbers, Iterable) else [numbers])
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         if kind is None:

@@ -261,9 +261,10 @@ class Local(unittest.TestCase):
     def test_the_agent_is_started_joined_and_started_again(self):
         folder = tempfile.mkdtemp(prefix="cairn-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        places = {"dir": os.path.join(folder, "store"), "socket": os.path.join(folder, "run", "agent.sock")}
-        with cairn.local(**places, linger=1) as store, cairn.local(**places, worker="other") as other:
+        places = {"dir": os.path.join(folder, "store"), "socket": os.path.join(folder, "run", "agent.sock"), "linger": 1}
+        with cairn.local(**places) as store, cairn.local(**places, worker="other") as other:
             other.set(("from",), "other")
+            other.flush()
             self.assertEqual(store.get(("from",)), "other")
             pid = store._connection.greeting["pid"]
             self.assertEqual(other._connection.greeting["pid"], pid)

@@ -261,7 +261,7 @@ class Local(unittest.TestCase):
     def test_the_agent_is_started_joined_and_started_again(self):
         folder = tempfile.mkdtemp(prefix="cairn-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        places = {"dir": os.path.join(folder, "store"), "socket": os.path.join(folder, "run", "agent.sock"), "linger": 1}
+        places = {"dir": os.path.join(folder, "store"), "socket": os.path.join(folder, "run", "agent.sock")}
         with cairn.local(**places) as store, cairn.local(**places, worker="other") as other:
             other.set(("from",), "other")
             other.flush()
@@ -274,6 +274,7 @@ class Local(unittest.TestCase):
             self.assertEqual(other.counter("kills").value, 2)
             self.assertNotEqual(other._connection.greeting["pid"], pid)
             pid = other._connection.greeting["pid"]
+        os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_running(pid))
 
     def test_without_a_command_it_says_what_to_do(self):

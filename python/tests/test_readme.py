@@ -66,7 +66,7 @@ class Readme(unittest.TestCase):
 end_of_agent = """
 import os, signal, time, cairn
 pid = cairn.ContextStore()._connection.greeting["pid"]
-os.kill(pid, signal.SIGTERM)
+os.kill(pid, signal.SIGKILL)
 while os.path.exists(f"/proc/{pid}"):
     time.sleep(0.02)
 """

@@ -29,7 +29,7 @@ import { readdirSync } from 'node:fs'
  * @property {Record<string, Side>} sides
  */
 
-const gossip = 'needs the simulated network, which comes with gossip among a thousand stores (issue 5)'
+const gossip = 'counted by scripts/gossip-rounds.js, without processes; figures in PROFILES.md'
 
 /**
  * Every row that design and issues ask for. A run which lacks one says so and fails.

@@ -25,13 +25,11 @@ class Reader:
         code = self.take(1)[0]
         if code < 0x80 or code >= 0xE0:
             return code if code < 0x80 else code - 256
+        assert code != 0xD7 or self.data[self.at] == 1, "an extension of a later version"
         if code in constants or code in numbers:
             return constants[code] if code in constants else self.number(numbers[code])
         if code in integers:
             return Integer64(self.number(integers[code]))
-        if code == 0xD7:
-            assert self.take(1) == b"\1", "an extension of a later version"
-            return self.number(">d")
         size = self.number(sizes[code]) if code in sizes else code & (31 if code >= 0xA0 else 15)
         if code in (0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB) or 0xA0 <= code < 0xC0:
             return bytes(self.take(size)) if 0xC4 <= code <= 0xC6 else self.take(size).decode()
@@ -40,7 +38,7 @@ class Reader:
         return {self.msgpack(): self.msgpack() for _ in range(size)}
 
 constants, integers = {0xC0: None, 0xC2: False, 0xC3: True}, {0xCF: ">Q", 0xD3: ">q"}
-numbers = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i"}
+numbers = {0xCA: ">f", 0xCB: ">d", 0xD7: ">xd", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i"}
 sizes = {code: ">" + "BHI"[i] for codes in ((0xC4, 0xC5, 0xC6), (0xD9, 0xDA, 0xDB)) for i, code in enumerate(codes)}
 sizes |= {0xDC: ">H", 0xDD: ">I", 0xDE: ">H", 0xDF: ">I"}
 
@@ -121,7 +119,6 @@ def entries(path):
     def is_void(worker, source):
         opening = openings.get(source)
         return source[0] in sealed if opening is None else worker in seals and opening < seals[worker]
-
     has_seen = lambda a, b: a is not b and a[2].get(b[1][0], 0) > b[1][1]
     order = lambda cell: (openings.get(cell[4], [-1]), cell[:2])
 

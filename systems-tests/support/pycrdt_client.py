@@ -48,7 +48,8 @@ async def main(url, token, own, other):
         cells.extend(given)
         print("written", flush=True)
         await asyncio.sleep(0.5)
-        del cells[0]
+        # By what it holds: the store may have put a cell of its own before it.
+        del cells[[bytes(cell) for cell in cells].index(given[0])]
         await asyncio.Event().wait()
 
     async def watch(cells):

@@ -26,7 +26,7 @@ const page = `
     const cells = doc.getArray('cells')
     return {
       push: (texts) => cells.push(texts.map(fromHex)),
-      delete: (at) => cells.delete(at),
+      delete: (text) => cells.delete(cells.toArray().map(toHex).indexOf(text)),
       contents: () => cells.toArray().map(toHex).sort(),
       isSynced: () => provider.synced,
     }
@@ -70,7 +70,7 @@ test.runIf(canRun)('a page writes the shard of its name, deletes, reads another,
     const cells = [registerCell(['page', 0], 'gone'), registerCell(['page', 1], 'kept')]
     await run(`own.push(${JSON.stringify(cells.map((cell) => Buffer.from(cell).toString('hex')))})`)
     await vi.waitUntil(() => store.count(['page']) === 2, { timeout: 60_000 })
-    await run('own.delete(0)')
+    await run(`own.delete('${Buffer.from(cells[0] as Uint8Array).toString('hex')}')`)
     await vi.waitUntil(() => store.count(['page']) === 1, { timeout: 60_000 })
     for (let i = 0; i < 50; i++) store.delete(['k', i])
     store.set(['later'], true)

@@ -1,7 +1,7 @@
 /** Checkpoints that nobody calls for: from time to time, before the job is ended, at a signal. */
 import type { Log } from './base/log.ts'
 import type { Random } from './base/random.ts'
-import type { Time, Timer } from './base/time.ts'
+import { sleep, type Time, type Timer } from './base/time.ts'
 import { onSignal, type WatchedSignal } from './signals.ts'
 
 /** When to write by oneself. */
@@ -42,7 +42,7 @@ export class AutomaticCheckpoints {
     if (everyMs !== undefined) this.#repeat(everyMs * (0.5 + random.fraction() / 2))
     if (deadline !== undefined && deadline > time.now()) this.#waitUntil(deadline - marginMs)
     this.#unsubscribe = onSignals.map((signal) =>
-      onSignal(signal, () => Promise.race([this.#write(signal), this.#after(signalMsMax)])),
+      onSignal(signal, () => Promise.race([this.#write(signal), sleep(time, signalMsMax)])),
     )
   }
 
@@ -72,12 +72,6 @@ export class AutomaticCheckpoints {
       void action()
     })
     this.#timers.add(timer)
-  }
-
-  #after(waitMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#time.after(waitMs, resolve, { keepAlive: true })
-    })
   }
 
   async #write(cause: string): Promise<void> {

@@ -139,8 +139,13 @@ export class Environment implements Replica {
       },
       view: (shard) => storage.view(shard),
       onCommit: (listener) => {
-        this.onRepair(({ shard, cells }) => listener([{ shard, advanced: [], born: [], died: cells }]))
-        return this.onCommit(listener)
+        const stops = [
+          this.onRepair(({ shard, cells }) => listener([{ shard, advanced: [], born: [], died: cells }])),
+          this.onCommit(listener),
+        ]
+        return () => {
+          for (const stop of stops) stop()
+        }
       },
     }
   }
@@ -278,8 +283,9 @@ export class Environment implements Replica {
   }
 
   /** Calls `listener` with what a repair has taken away; it must not throw, and may write. */
-  onRepair(listener: (lost: LostCells) => void): void {
+  onRepair(listener: (lost: LostCells) => void): () => void {
     this.#repairListeners.add(listener)
+    return () => this.#repairListeners.delete(listener)
   }
 
   /** The commits after a position, or `undefined` where they are not kept any more. */

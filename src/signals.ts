@@ -1,5 +1,5 @@
 /**
- * Work before a signal has its way, beside whatever the host does with it. The only place that listens to signals of the process.
+ * Work before a signal has its way, beside whatever the host does with it. The only place of the library that listens to signals of the process.
  *
  * A signal whose only listeners are ours does what it would have done without us, once the work is done: the process ends of it. Where the host
  * listens too, it decides. SIGUSR1 and SIGUSR2 are requests: nothing follows.

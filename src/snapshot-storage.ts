@@ -28,7 +28,13 @@ import type { SnapshotFile } from './snapshot/snapshot-file.ts'
 import { CellIndex, changedLists } from './storage/cell-index.ts'
 import { KeyRuns, type CellPlace } from './storage/key-runs.ts'
 import { readAt, ScratchFile } from './storage/scratch-file.ts'
-import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage/storage.ts'
+import {
+  noStatistics,
+  soundHealth,
+  type FeedEntry,
+  type IndexEntry,
+  type Storage,
+} from './storage/storage.ts'
 
 /** One shard's state, in the file that has it. */
 export interface PlacedSection {
@@ -92,16 +98,8 @@ const markBytes = 64 * 1024
 
 class SnapshotStorage implements Storage {
   readonly environment: string
-  readonly health: StorageHealth = { writable: true, problem: undefined }
-  readonly statistics: StorageStatistics = {
-    pendingBytes: 0,
-    indexLag: 0,
-    usedBytes: 0,
-    freeBytes: 0,
-    feedBytes: 0,
-    flushMs: 0,
-    readerLag: 0,
-  }
+  readonly health = soundHealth
+  readonly statistics = noStatistics
   readonly #sections: StoredSection[] = []
   readonly #shards = new Map<ShardName, StoredShard>()
   readonly #summaries = new Map<ShardName, ShardSummary>()

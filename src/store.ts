@@ -710,13 +710,14 @@ function notReplicated(
   )
 }
 
-/** The one writer of a worker in this environment. */
-export function clocksIn(clocks: Clocks): number {
+/** Clocks that were consumed. */
+function clocksIn(clocks: Clocks): number {
   let sum = 0
   for (const clock of clocks.values()) sum += clock
   return sum
 }
 
+/** The one writer of a worker in this environment. */
 export function writerOf(shared: Shared, worker: string): Writer {
   let writer = shared.writers.get(worker)
   if (writer === undefined) {

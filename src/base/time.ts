@@ -27,6 +27,11 @@ export const systemTime: Time = {
   },
 }
 
+/** Lets the event loop run. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
 /** Resolves after `delayMs`; does keep the process alive, because somebody awaits it. */
 export function sleep(time: Time, delayMs: number): Promise<void> {
   return new Promise((resolve) => {

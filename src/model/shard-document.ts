@@ -386,12 +386,8 @@ export class ShardSummary {
   }
 
   #hashAll(cells: readonly LiveCell[], sign: bigint): void {
-    for (const cell of cells) {
-      const sums = this.#runningSums(cell.incarnation)
-      const [first, second] = hashCell(cell.incarnation, cell.clock, cell.content)
-      sums.first = BigInt.asUintN(64, sums.first + sign * first)
-      sums.second = BigInt.asUintN(64, sums.second + sign * second)
-    }
+    for (const { incarnation, clock, content } of cells)
+      addHashes(this.#runningSums(incarnation), sign, incarnation, clock, content)
   }
 
   /** Content hash of the state: equal states have equal digests. 32 hexadecimal characters. Against accidents, not against an attacker. */
@@ -428,11 +424,9 @@ export class StateSums {
   add(incarnation: number, clock: number, content: Uint8Array): void {
     let sums = this.#sums.get(incarnation)
     if (sums === undefined) this.#sums.set(incarnation, (sums = { ...noSums }))
-    const [first, second] = hashCell(incarnation, clock, content)
     sums.cells++
     sums.bytes += content.length
-    sums.first = BigInt.asUintN(64, sums.first + first)
-    sums.second = BigInt.asUintN(64, sums.second + second)
+    addHashes(sums, 1n, incarnation, clock, content)
   }
 
   of(incarnation: number): IncarnationSums {
@@ -465,6 +459,19 @@ function digestOfBytes(bytes: Uint8Array): string {
 }
 
 const hashScratch = { bytes: new Uint8Array(4096) }
+
+/** Adds what a cell counts in the digest, or takes it away. */
+function addHashes(
+  sums: RunningSums,
+  sign: bigint,
+  incarnation: number,
+  clock: number,
+  content: Uint8Array,
+): void {
+  const [first, second] = hashCell(incarnation, clock, content)
+  sums.first = BigInt.asUintN(64, sums.first + sign * first)
+  sums.second = BigInt.asUintN(64, sums.second + sign * second)
+}
 
 function hashCell(incarnation: number, clock: number, content: Uint8Array): readonly [bigint, bigint] {
   if (hashScratch.bytes.length < content.length + 16)

@@ -7,6 +7,7 @@
 import { putInteger, integerBytesMax, xxhash64 } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { cellBytesMax } from './cell.ts'
+import { firstStructHead, hasOrigin, structReference } from './update.ts'
 
 /** Told what a state holds, in order: incarnations descending, of each its structs ascending. */
 export interface StateVisitor {
@@ -41,11 +42,9 @@ export interface StatePart {
 
 type Phase = 'count' | 'head' | 'structs' | 'deletedCount' | 'deletedHead' | 'deletedRuns' | 'end'
 
-const liveInfo = 3
-const deadInfo = 1
-const hasOrigin = 0x80
-/** Parent: the root `cells`. */
-const firstHead = Uint8Array.from([0x01, 0x05, 0x63, 0x65, 0x6c, 0x6c, 0x73])
+const { binary: liveInfo, deleted: deadInfo } = structReference
+/** Behind the first byte. */
+const firstHead = firstStructHead.subarray(1)
 
 export class StateDecoder {
   /** Next clock of each incarnation, as far as was read. */

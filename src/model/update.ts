@@ -46,10 +46,12 @@ export interface DecodedUpdate {
 
 const rootName = 'cells'
 
-const structReference = { gc: 0, deleted: 1, binary: 3, any: 8, skip: 10 } as const
+/** What a struct holds, in the low bits of its first byte. */
+export const structReference = { gc: 0, deleted: 1, binary: 3, any: 8, skip: 10 } as const
 /** Among values of any kind, what bytes begin with. */
 const anyBytes = 116
-const hasOrigin = 0x80
+/** Bit of that byte. */
+export const hasOrigin = 0x80
 const hasRightOrigin = 0x40
 const hasParentKey = 0x20
 
@@ -151,7 +153,8 @@ export function structHeadOf(incarnation: number): Uint8Array {
   return writer.finish()
 }
 
-const firstStructHead = ((): Uint8Array => {
+/** Before the content of an incarnation's first cell: no origin, the root as parent. */
+export const firstStructHead = ((): Uint8Array => {
   const writer = new ByteWriter(16)
   writeItemHead(writer, structReference.binary, 0, 0)
   return writer.finish()

@@ -17,7 +17,7 @@
 import { join } from 'node:path'
 import { assert } from '../base/assert.ts'
 import type { Random } from '../base/random.ts'
-import type { Time } from '../base/time.ts'
+import { nextTurn, type Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import { equalClocks, noClocks, type Clocks } from '../model/clocks.ts'
 import { PinnedState } from '../model/pinned-state.ts'
@@ -357,10 +357,6 @@ async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array
 
 /** Slices of 1,000 cells that are encoded before others get their turn. */
 const slicesInTurn = 4
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
 
 function checkRequest({ tag, generation }: CheckpointRequest): void {
   if (tag !== undefined && (typeof tag !== 'string' || tag.length > tagLengthMax || !tag.isWellFormed())) {

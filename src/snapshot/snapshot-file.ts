@@ -442,7 +442,8 @@ async function* copiesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
 /** Read at a time. */
 const pieceBytes = 512 * 1024
 const inflatedPieceBytes = 256 * 1024
-/** Throws `SNAPSHOT_DAMAGED` where a change does not begin where what is below it ends. */
+
+/** Of each shard what the files hold of it, the newest first. Throws `SNAPSHOT_DAMAGED` where a change does not begin where what is below it ends. */
 function layersOf(chain: readonly OpenedFile[]): Map<ShardName, Layer[]> {
   const layers = new Map<ShardName, Layer[]>()
   for (const file of chain) {

@@ -20,7 +20,7 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { compareBytes, equalBytes, hashBytes } from '../base/bytes.ts'
-import type { Timer } from '../base/time.ts'
+import { nextTurn, type Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
@@ -327,7 +327,7 @@ class LmdbStorage implements Storage {
           break
         }
         filter.add(hashBytes(next.value))
-        if (learnt % 2_048 === 0) await pause()
+        if (learnt % 2_048 === 0) await nextTurn()
       }
       keys.return?.()
     } catch (error) {
@@ -349,8 +349,7 @@ class LmdbStorage implements Storage {
     if (!isDamage(cause) || this.#isDamaged) return cause
     this.#isDamaged = true
     this.#indexProblem = `the index is damaged: ${reasonOf(cause)} It is made anew when the store is opened again.`
-    const forget = [{ rows: this.#indexMeta, key: progressKey, value: undefined }]
-    void this.#tryToTransact(forget)
+    void this.#tryToTransact([this.#reachWrite(undefined)])
     return cause
   }
 
@@ -708,7 +707,7 @@ class LmdbStorage implements Storage {
     this.#failpoint('after-index')
     const settling = this.#log.settling(frozen, sums, sequence)
     let step = settling.next()
-    for (; step.done !== true; step = settling.next()) await pause()
+    for (; step.done !== true; step = settling.next()) await nextTurn()
     this.#failpoint('before-trim')
     await this.#transact(this.#logRoot, step.value.writes)
     this.#log.settledTo(step.value)
@@ -718,8 +717,8 @@ class LmdbStorage implements Storage {
 
   /** In slices, in key order: the event loop runs between them. */
   async #writeIndex(overlay: Overlay): Promise<void> {
+    while (overlay.sortPiece()) await nextTurn()
     const hides = (cell: PlacedCell): boolean => overlay.hides(cell)
-    while (overlay.sortPiece()) await pause()
     const transactionKeys = this.#options.indexTransactionKeys ?? indexTransactionKeys
     let writes: Write<LmdbTable>[] = []
     let onItsWay: Promise<void> | undefined
@@ -730,7 +729,7 @@ class LmdbStorage implements Storage {
         this.#indexed?.add(hash)
         this.#learning?.add(hash)
       }
-      await pause()
+      await nextTurn()
       if (writes.length < transactionKeys) continue
       // The next rows are made while LMDB's thread writes these.
       await onItsWay
@@ -745,8 +744,13 @@ class LmdbStorage implements Storage {
 
   /** Says, durably, how far the index reaches. */
   async #cover(sequence: number): Promise<void> {
-    const value = encodeNumbers(sequence)
-    await this.#transact(this.#indexRoot, [{ rows: this.#indexMeta, key: progressKey, value }])
+    await this.#transact(this.#indexRoot, [this.#reachWrite(sequence)])
+  }
+
+  /** What the index says of how far it reaches; `undefined`: nowhere. */
+  #reachWrite(sequence: number | undefined): Write<LmdbTable> {
+    const value = sequence === undefined ? undefined : encodeNumbers(sequence)
+    return { rows: this.#indexMeta, key: progressKey, value }
   }
 
   // --- Repairing
@@ -778,15 +782,13 @@ class LmdbStorage implements Storage {
     overlay.add({ ...change, advanced, died: [] }, () => false)
     const dots = new Set(died.map((cell) => `${shard} ${dotName(cell)}`))
     const hides = (cell: PlacedCell): boolean => dots.has(`${cell.shard} ${dotName(cell)}`)
-    const progress = { rows: this.#indexMeta, key: progressKey }
-    const covering = { ...progress, value: encodeNumbers(this.#log.settled) }
     const indexed = [...overlay.slices(born.length * 2)].flat().map((key) => this.#index.write(key, hides))
     try {
-      this.#transactSync(this.#indexRoot, [{ ...progress, value: undefined }])
+      this.#transactSync(this.#indexRoot, [this.#reachWrite(undefined)])
       this.#transactSync(this.#logRoot, this.#log.replacing(shard, born, replaced))
       summary.apply(change)
       for (const { key } of indexed) this.#indexed?.add(hashBytes(key))
-      this.#transactSync(this.#indexRoot, [...indexed, covering])
+      this.#transactSync(this.#indexRoot, [...indexed, this.#reachWrite(this.#log.settled)])
     } catch (error) {
       // What the index says of these cells may be older than the log: it must not go on.
       this.#foundDamaged(new ContextStoreError('DIRECTORY_DAMAGED', `${reasonOf(error)}.`, ''))
@@ -886,11 +888,6 @@ function reasonOf(cause: unknown): string {
   const commitError: unknown = (cause as { commitError?: unknown } | null)?.commitError
   if (commitError instanceof Promise) commitError.catch(ignore)
   return cause instanceof Error ? cause.message : String(cause)
-}
-
-/** Lets the event loop run. */
-function pause(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** One promise for any number of those who wait. */

@@ -11,22 +11,14 @@ import {
 } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { CellIndex, changedLists } from './cell-index.ts'
-import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
+import { noStatistics, soundHealth, type FeedEntry, type IndexEntry, type Storage } from './storage.ts'
 
 const feedLengthMax = 10_000
 
 export class MemoryStorage implements Storage {
   readonly environment: string
-  readonly health: StorageHealth = { writable: true, problem: undefined }
-  readonly statistics: StorageStatistics = {
-    pendingBytes: 0,
-    indexLag: 0,
-    usedBytes: 0,
-    freeBytes: 0,
-    feedBytes: 0,
-    flushMs: 0,
-    readerLag: 0,
-  }
+  readonly health = soundHealth
+  readonly statistics = noStatistics
   readonly #documents = new Map<ShardName, ShardDocument>()
   readonly #summaries = new Map<ShardName, ShardSummary>()
   readonly #index = new CellIndex()

@@ -49,6 +49,18 @@ export interface StorageStatistics {
   readonly readerLag: number
 }
 
+/** Of an adapter that has nothing to write: always well. */
+export const soundHealth: StorageHealth = { writable: true, problem: undefined }
+export const noStatistics: StorageStatistics = {
+  pendingBytes: 0,
+  indexLag: 0,
+  usedBytes: 0,
+  freeBytes: 0,
+  feedBytes: 0,
+  flushMs: 0,
+  readerLag: 0,
+}
+
 export interface Storage {
   /** Random identity of this environment, hexadecimal; the same each time it is opened. */
   readonly environment: string

@@ -1,5 +1,5 @@
 /** Shards of equal clocks and unequal content, in real stores whose directories were altered by hand: flagged, repaired, journaled. */
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { cellKind, decodeCell, encodeCell, indexKey, indexKeyOf } from '../../src/model/cell.ts'
 import { encodeKey, type Key } from '../../src/model/key.ts'
 import { contextShard } from '../../src/model/shard.ts'
@@ -7,21 +7,10 @@ import { openStore } from '../../src/open-store.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import type { Store } from '../../src/store.ts'
 import { openAt, temporaryDirectory } from '../storage/places.ts'
+import { linkedStores } from './linked-stores.ts'
 
-const secret = new Uint8Array(32).fill(1)
 const shard = contextShard('a', 'all')
-const stores: Store[] = []
-
-async function open(worker: string, dir: string, peers: readonly string[] = []): Promise<Store> {
-  const listen = { host: '127.0.0.1', port: 0 }
-  const store = await openStore({ dir, worker, peers, listen, secret, job: 'job' })
-  stores.push(store)
-  return store
-}
-
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close()
-})
+const open = linkedStores()
 
 /** Two directories that hold the same of worker a. */
 async function twins(): Promise<[string, string]> {
@@ -100,7 +89,7 @@ test('both sides come to the same, keep it, and what lost is in the journal', as
   a.set(['key', 'changed'], 'written since')
   await a.flush({ copies: 1 })
   const { digest } = a
-  for (const store of stores.splice(0)) await store.close()
+  for (const store of [a, b]) await store.close()
   for (const [directory, worker] of [
     [mine, 'a'],
     [theirs, 'b'],

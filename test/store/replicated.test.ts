@@ -1,23 +1,11 @@
 /** The ack level `replicated`: real stores, real disks, real links. */
 import { rmSync } from 'node:fs'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { openStore } from '../../src/open-store.ts'
-import type { Store } from '../../src/store.ts'
 import { temporaryDirectory } from '../storage/places.ts'
+import { linkedStores } from './linked-stores.ts'
 
-const secret = new Uint8Array(32).fill(1)
-const stores: Store[] = []
-
-async function open(worker: string, dir: string, peers: readonly string[] = []): Promise<Store> {
-  const listen = { host: '127.0.0.1', port: 0 }
-  const store = await openStore({ dir, worker, peers, listen, secret, job: 'job' })
-  stores.push(store)
-  return store
-}
-
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close()
-})
+const open = linkedStores()
 
 test('resolves when the peers have it on their disks', async () => {
   const [first, second] = [temporaryDirectory(), temporaryDirectory()]

@@ -1,29 +1,18 @@
 /** How a store is doing, asked of its owner by another process, and found in files that nobody owns. */
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { describeStore, openStore, type Store, type StoreStatus } from '../../src/index.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { describeStore, openStore, type StoreStatus } from '../../src/index.ts'
 import { Cairn, jsonLines } from '../cli/cairn.ts'
 import { temporaryDirectory } from '../storage/places.ts'
+import { linkedStores } from './linked-stores.ts'
 
-const secret = new Uint8Array(32).fill(1)
-const listen = { host: '127.0.0.1', port: 0 }
-const stores: Store[] = []
+const open = linkedStores()
 let cairn: Cairn
 
 beforeAll(async () => {
   cairn = await Cairn.build()
 })
 
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close()
-})
-
 afterAll(() => cairn.remove())
-
-async function open(worker: string, dir: string, peers: readonly string[] = []): Promise<Store> {
-  const store = await openStore({ dir, worker, peers, listen, secret, job: 'job' })
-  stores.push(store)
-  return store
-}
 
 async function statusOf(directory: string): Promise<StoreStatus> {
   const { code, stdout, stderr } = await cairn.run(['status', '--json', directory])

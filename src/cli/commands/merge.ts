@@ -3,7 +3,7 @@ import type { MergeResult } from '../../index.ts'
 import type { Call, CommandDescription } from '../command.ts'
 import { CommandError } from '../failures.ts'
 import { loadLibrary } from '../library.ts'
-import { formatBytes, formatCount, formatFacts, formatQuantity } from '../text.ts'
+import { formatBytes, formatCount, formatFacts, formatQuantity, formatTable } from '../text.ts'
 
 export const mergeCommand: CommandDescription = {
   name: 'merge',
@@ -85,13 +85,8 @@ function reportOf({ incarnations }: MergeResult): string[] {
       lost === 0 ? '' : formatCount(lost),
     ]
   })
-  const all = [['shard', 'incarnation', 'known', 'merged', 'lost'], ...rows]
-  const widths = [0, 1, 2, 3, 4].map((i) =>
-    all.reduce((width, row) => Math.max(width, (row[i] ?? '').length), 0),
-  )
-  const align = (text: string, i: number): string =>
-    i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0)
-  return ['', ...all.map((row) => row.map(align).join('  ').trimEnd())]
+  const table = formatTable([['shard', 'incarnation', 'known', 'merged', 'lost'], ...rows])
+  return ['', ...table.map((line) => line.trimEnd())]
 }
 
 /** Named one by one: this is a contract, what the library returns may grow. */

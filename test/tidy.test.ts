@@ -200,6 +200,18 @@ describe('documentation', () => {
   })
 })
 
+describe('mutants', () => {
+  test('each names a place that is there once: the list follows the code', () => {
+    const lists = files.filter((file) => file.startsWith('scripts/mutants/'))
+    const mutants = lists.flatMap(
+      (list) => JSON.parse(read(list)) as { name: string; file: string; find: string }[],
+    )
+    expect(mutants.length).toBeGreaterThan(0)
+    const lost = mutants.filter(({ file, find }) => read(file).split(find).length !== 2)
+    expectNone(lost.map(({ name, file }) => `${file}:1 has not once what the mutant "${name}" replaces`))
+  })
+})
+
 describe('leftovers', () => {
   test('no test is focused, skipped or only planned', () => {
     const pattern = /\.(only|skip|todo)\s*[(.]/

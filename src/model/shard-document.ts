@@ -338,8 +338,8 @@ export class ShardSummary {
     for (const incarnation of this.#clocks.keys()) this.#sums.set(incarnation, { ...sums.of(incarnation) })
   }
 
-  /** Follows a change. At most some thousand cells wait to be hashed afterwards: they are held until then. */
-  apply(change: Change): void {
+  /** Follows a change. `hashes`: at most some thousand cells wait to be hashed afterwards. */
+  apply(change: Change, hashes = true): void {
     const { advanced, born, died } = change
     this.#divide()
     for (const { incarnation, from, to } of advanced) {
@@ -351,7 +351,7 @@ export class ShardSummary {
     this.#digest = undefined
     this.#unhashed.push(change)
     this.#unhashedCells += born.length + died.length
-    if (this.#unhashedCells > unhashedMax) this.hash(unhashedMax)
+    if (hashes && this.#unhashedCells > unhashedMax) this.hash(unhashedMax)
   }
 
   #count({ incarnation, content }: LiveCell, sign: 1 | -1): void {
@@ -370,9 +370,10 @@ export class ShardSummary {
    * Brings the digest sums up to date, or nearer to that. Cost: two hashes a cell that came or went since.
    *
    * @param cellsMax about so many cells; default all
+   * @returns true where some are left
    */
-  hash(cellsMax = Number.POSITIVE_INFINITY): void {
-    if (this.#unhashed.length === 0) return
+  hash(cellsMax = Number.POSITIVE_INFINITY): boolean {
+    if (this.#unhashed.length === 0) return false
     let hashed = 0
     let at = 0
     for (; at < this.#unhashed.length && hashed < cellsMax; at++) {
@@ -383,6 +384,7 @@ export class ShardSummary {
     }
     this.#unhashed = this.#unhashed.slice(at)
     this.#unhashedCells -= hashed
+    return this.#unhashedCells > 0
   }
 
   #hashAll(cells: readonly LiveCell[], sign: bigint): void {

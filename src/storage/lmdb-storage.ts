@@ -66,6 +66,8 @@ const missesMax = 5_000
 const sleeping = new Int32Array(new SharedArrayBuffer(4))
 /** How long `flushSync` waits for a write that is on its way. */
 const onItsWayMsMax = 2_000
+/** Cells whose hashes a turn of the event loop has time for. */
+const hashedAtOnce = 2_000
 
 export interface LmdbStorageOptions extends OpenDirectoryOptions {
   /** Size at which what is in memory is indexed, in bytes. @default 24 MiB */
@@ -208,11 +210,18 @@ class LmdbStorage implements Storage {
     this.#sequence = this.#log.settled
     const clockOf: ClockOf = (shard, incarnation) => this.#summary(shard).clocks.get(incarnation) ?? 0
     for (const { sequence, changes } of this.#log.unsettled(clockOf)) {
-      this.#follow(changes)
+      this.#follow(changes, false)
       this.#sequence = sequence
     }
     this.#active.writtenUpTo(this.#active.cellCount)
     this.#durable = this.#sequence
+    void this.#hashReplayed()
+  }
+
+  /** After the opening, a little at a time. */
+  async #hashReplayed(): Promise<void> {
+    for (const summary of this.#summaries.values())
+      while (!this.#isClosed && summary.hash(hashedAtOnce)) await nextTurn()
   }
 
   /** Up to which sequence the index covers this log; `undefined` where it is another's, new, or was found damaged. */
@@ -416,9 +425,9 @@ class LmdbStorage implements Storage {
     this.#schedule()
   }
 
-  #follow(changes: readonly Change[]): void {
+  #follow(changes: readonly Change[], hashes = true): void {
     for (const change of changes) {
-      this.#summary(change.shard).apply(change)
+      this.#summary(change.shard).apply(change, hashes)
       this.#active.add(change, this.#isAbsentBelow)
     }
   }

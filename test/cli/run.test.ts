@@ -107,7 +107,7 @@ describe('the end', () => {
 
   test('no agent is left, and what was written is on disk', async () => {
     const [environment, shared] = [job(), folder.at(`shared-${count}`)]
-    const write = `${client}; say({ n: 1, do: [['set', ['a'], 1], ['count', 'n', 2]] }); socket.once('data', () => socket.once('data', () => process.exit(0)))`
+    const write = `${client}; say({ n: 1, do: [['set', ['a'], 1], ['count', 'n', 2]] }); let told = ''; socket.on('data', (piece) => (told += piece).includes('{"n":1') && process.exit(0))`
     const { code } = await cairn.run(['run', '--shared', shared, '--worker', 'w', ...program(write)], {
       environment,
     })

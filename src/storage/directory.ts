@@ -7,8 +7,8 @@
  * Of any number that come at once, one wins: each brings a directory with its socket and renames it to `owner`, which fails where that holds
  * something. What nobody answers at is removed first, by a name that was drawn at random: what another put in its place has another.
  */
-import { constants, existsSync } from 'node:fs'
-import { access, mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { mkdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
@@ -75,18 +75,15 @@ const systemFileSystemType: FileSystemType = async (path) => (await statfs(path)
 /**
  * Makes the directory (0700) and refuses network file systems with `DIRECTORY_NETWORK`. Returns what the operator should know of the file
  * system, if anything.
+ *
+ * A file system that does not answer holds up this promise only. What follows on one that is local is asked directly: where every core computes, each
+ * turn by another thread costs an opening milliseconds.
  */
 export async function prepareDirectory(
   path: string,
   typeOf = systemFileSystemType,
 ): Promise<string | undefined> {
-  try {
-    await mkdir(path, { recursive: true, mode: 0o700 })
-    await access(path, constants.W_OK)
-  } catch (cause) {
-    throw unwritable(path, cause)
-  }
-  const type = (await typeOf(path)) >>> 0
+  const type = (await typeOfPlace(path, typeOf)) >>> 0
   const name = networkFileSystems.get(type)
   if (name !== undefined) {
     throw new ContextStoreError(
@@ -95,8 +92,29 @@ export async function prepareDirectory(
       'Put the store on the node ($SLURM_TMPDIR, $TMPDIR, /tmp) and only checkpoints on the shared file system.',
     )
   }
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    accessSync(path, constants.W_OK)
+  } catch (cause) {
+    throw unwritable(path, cause)
+  }
   const note = notes.get(type)
   return note && `The store in ${path} is ${note}.`
+}
+
+/** Of the directory, which is made where it is not there yet. */
+async function typeOfPlace(path: string, typeOf: FileSystemType): Promise<number> {
+  try {
+    return await typeOf(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unwritable(path, error)
+  }
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+    return await typeOf(path)
+  } catch (cause) {
+    throw unwritable(path, cause)
+  }
 }
 
 /** Ownership of a directory; `release` gives it up, and ends what is being answered. */
@@ -124,8 +142,8 @@ export async function ownDirectory(
   let server: Server | undefined
   try {
     const listening = (server = await listen(bound, answer, connections))
-    await mkdir(mine, { mode: 0o700 })
-    await rename(bound, join(mine, name))
+    mkdirSync(mine, { mode: 0o700 })
+    renameSync(bound, join(mine, name))
     await putInPlace(mine, place)
     return {
       release: async () => {
@@ -146,14 +164,14 @@ export async function ownDirectory(
 /** True where a live process answers on the directory's socket. */
 export async function isOwned(path: string): Promise<boolean> {
   const place = join(path, 'owner')
-  for (const name of await namesIn(place)) if (await answers(join(place, name))) return true
+  for (const name of namesIn(place)) if (await answers(join(place, name))) return true
   return false
 }
 
 /** A connection to the owner of a directory; `undefined` where nobody owns it, or its owner cannot be reached. */
 export async function connectToOwner(path: string): Promise<Socket | undefined> {
   const place = join(path, 'owner')
-  for (const name of await namesIn(place)) {
+  for (const name of namesIn(place)) {
     const connection = createConnection(join(place, name))
     const isConnected = await new Promise<boolean>((resolve) => {
       connection.once('connect', () => resolve(true))
@@ -167,12 +185,12 @@ export async function connectToOwner(path: string): Promise<Socket | undefined> 
 async function putInPlace(mine: string, place: string): Promise<void> {
   for (;;) {
     try {
-      return await rename(mine, place)
+      return renameSync(mine, place)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error
     }
-    for (const name of await namesIn(place)) {
+    for (const name of namesIn(place)) {
       const socket = join(place, name)
       if (await answers(socket)) {
         throw new ContextStoreError(
@@ -181,14 +199,14 @@ async function putInPlace(mine: string, place: string): Promise<void> {
           'Give each process its own directory, or ask the owner through `cairn`.',
         )
       }
-      await rm(socket, { force: true })
+      rmSync(socket, { force: true })
     }
   }
 }
 
-async function namesIn(place: string): Promise<string[]> {
+function namesIn(place: string): string[] {
   try {
-    return await readdir(place)
+    return readdirSync(place)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error

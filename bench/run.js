@@ -2,7 +2,7 @@
  * `npm run bench [-- --quick --json --only NAME,... --rounds N --write [--to DIR]]`: measures every row, ours and the peers' in one run, round by round in turn.
  *
  * Prints a table, or with `--json` one line a figure. Exits with 1 where a row is missing or could not be measured; a target that
- * is missed is told, and does not fail the run; nor does a row that a later issue will measure. `BENCH_DIR` says on which disk.
+ * is missed is told, and does not fail the run. `BENCH_DIR` says on which disk.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ import { missingRow, rowOf, table } from './harness/figures.js'
 import { killSides, runWorkload } from './harness/interleave.js'
 import { describeMachine } from './harness/machine.js'
 import { Servers } from './harness/servers.js'
-import { later, required, workloadNamed, workloadNames } from './harness/workloads.js'
+import { required, workloadNamed, workloadNames } from './harness/workloads.js'
 import { preparePeers } from './prepare.js'
 
 const { values: options } = parseArgs({
@@ -81,11 +81,7 @@ async function main() {
     .map((work) => missingRow(work))
   if (options.json) for (const row of missing) process.stdout.write(`${JSON.stringify(row)}\n`)
   rows.push(...missing)
-  const planned = Object.entries(later).filter(([work]) => isWanted(work))
-  const postponed = planned.map(([work, reason]) => missingRow(work, reason))
-  if (options.json) for (const row of postponed) process.stdout.write(`${JSON.stringify(row)}\n`)
-  else for (const { work, later: reason } of postponed) process.stdout.write(`${work}: later: ${reason}\n`)
-  if (rows.length + postponed.length === 0) throw new Error(`no row is named ${options.only}`)
+  if (rows.length === 0) throw new Error(`no row is named ${options.only}`)
 
   const seconds = Math.round((performance.now() - started) / 1000)
   const met = rows.filter(({ ok }) => ok).length
@@ -97,7 +93,7 @@ async function main() {
       : '') +
     (failed.length > 0 ? `; a side failed in: ${failed.map(({ work }) => work).join(', ')}` : '')
   ;(options.json ? process.stderr : process.stdout).write(`${verdict}\n`)
-  if (options.write) writeResults(heading, [...rows, ...postponed], reasons, verdict)
+  if (options.write) writeResults(heading, rows, reasons, verdict)
   if (missing.length > 0 || failed.length > 0) process.exitCode = 1
 }
 

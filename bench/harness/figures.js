@@ -14,7 +14,6 @@
  * @property {number} [rounds]
  * @property {boolean} [quick]
  * @property {boolean} [missing] no workload measures this row
- * @property {string} [later] why not yet: it is planned for a later issue
  */
 
 /**
@@ -60,8 +59,8 @@ export function rowOf(figure, measured, quick) {
   }
 }
 
-/** The line of a row that nothing measures. @param {string} work @param {string} [later] why not yet @returns {Row} */
-export function missingRow(work, later) {
+/** The line of a row that nothing measures. @param {string} work @returns {Row} */
+export function missingRow(work) {
   return {
     work,
     ours: null,
@@ -72,14 +71,12 @@ export function missingRow(work, later) {
     ok: false,
     absent: [],
     missing: true,
-    ...(later !== undefined && { later }),
   }
 }
 
 /** A table for people. @param {Row[]} rows @param {Map<string, string>} reasons why a peer is absent */
 export function table(rows, reasons) {
   const lines = rows.flatMap((row) => {
-    if (row.later !== undefined) return [[row.work, 'later', '', '', '', '', 'later'], [`  ${row.later}`]]
     if (row.missing) return [[row.work, 'missing', '', '', '', '', 'NO']]
     const first = [
       row.work,

@@ -29,8 +29,6 @@ import { readdirSync } from 'node:fs'
  * @property {Record<string, Side>} sides
  */
 
-const gossip = 'counted by scripts/gossip-rounds.js, without processes; figures in PROFILES.md'
-
 /**
  * Every row that design and issues ask for. A run which lacks one says so and fails.
  */
@@ -75,6 +73,10 @@ export const required = [
   'apply-updates-1-durable',
   'apply-updates-100-durable',
   'apply-updates-1000-durable',
+  'simulated-gossip-rounds-p50',
+  'simulated-gossip-rounds-p99',
+  'simulated-gossip-redundancy',
+  'simulated-gossip-idle-bytes',
   'import-time',
   'import-file-calls',
   'key-economy',
@@ -84,13 +86,6 @@ export const required = [
   'growth-open',
   'growth-rss',
 ]
-
-/** Rows of the plan that no workload can measure yet, and why; a run says so, and does not fail for them. @type {Record<string, string>} */
-export const later = {
-  'simulated-gossip-rounds': gossip,
-  'simulated-gossip-idle-bytes': gossip,
-  'simulated-gossip-redundancy': gossip,
-}
 
 const folder = new URL('../workloads/', import.meta.url)
 

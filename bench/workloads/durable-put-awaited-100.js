@@ -6,7 +6,7 @@ const writers = 100
 
 export default {
   figures: [{ work: 'durable-put-awaited-100', unit: 'records/s', better: 'more', target: { lmdb: 2 } }],
-  size: { full: 10_000, quick: 1000 },
+  size: { full: 50_000, quick: 1000 },
   sides: sidesOf(['ours', 'lmdb', 'lmdb-current', 'sqlite', 'redis-always', 'redis-everysec', 'postgresql'], {
     round: (bench) => withNewStore(bench, (store) => rate(store, bench.size)),
   }),

@@ -13,7 +13,7 @@ export default {
       target: { 'raw-log': 0.6, 'redis-always': 1 },
     },
   ],
-  size: { full: 50_000, quick: 5000 },
+  size: { full: 100_000, quick: 5000 },
   sides: sidesOf(
     [
       'ours',

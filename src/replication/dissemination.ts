@@ -20,7 +20,7 @@ export type News = ReadonlyMap<ShardName, Clocks>
 /** How long what one was told of may be under way before it is asked for, milliseconds. */
 export const patienceMs = 50
 /** Wait until others are asked for it, doubled each time, milliseconds. */
-export const askAgainMs = { first: 300, max: 10_000 } as const
+export const askAgainMs = { first: 200, max: 10_000 } as const
 /** Pushes that are not wanted may be under way for so long before that is said again, milliseconds. */
 const declineAgainMs = 1_000
 /** Links that bring the changes of a worker: one more than a tree needs, so that the loss of one delays nobody. */

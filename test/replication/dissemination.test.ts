@@ -98,7 +98,7 @@ describe('what is told of', () => {
 
 describe('among many stores', () => {
   test('a change is everywhere in a few rounds, though a tenth of all messages is lost', () => {
-    const report = gossip({ stores: 200, loss: 0.1, seed: 3, writers: 2, changes: 10 })
+    const report = gossip({ stores: 200, loss: 0.1, seed: 3, writers: 4, changes: 20 })
     expect(report.rounds.every((rounds) => rounds >= 0)).toBe(true)
     expect(percentile(report.rounds, 0.5)).toBeLessThanOrEqual(8)
     expect(percentile(report.rounds, 0.99)).toBeLessThanOrEqual(14)
@@ -106,7 +106,7 @@ describe('among many stores', () => {
   })
 
   test('nothing is asked for twice where nothing is lost', () => {
-    const report = gossip({ stores: 200, loss: 0, seed: 3, writers: 2, changes: 10 })
+    const report = gossip({ stores: 200, loss: 0, seed: 3, writers: 4, changes: 20 })
     expect(Math.max(...report.rounds)).toBeLessThanOrEqual(6)
     expect(report.receivedLater).toBeLessThanOrEqual(2)
   })

@@ -1685,12 +1685,14 @@ def local(
     :param socket: path of the socket, in a directory of its own; ``CAIRN_SOCKET`` by default, else one for the job
     :param shared: for checkpoints and for meeting agents of other nodes, on the shared file system; ``CAIRN_SHARED`` by default
     :param linger: seconds after which an agent that was started here ends when nobody uses it
-    :raises ContextStoreError: where ``strict``: ``OPTION_INVALID`` where there is no command, ``TIMEOUT``, and what the command says
+    :raises ContextStoreError: where ``strict``: ``OPTION_INVALID`` where there is no command, or the agent that runs has another ``dir`` or ``shared``; ``TIMEOUT``, and
+        what the command says
     """
     given = (("--dir", dir), ("--socket", socket), ("--shared", shared), ("--linger", f"{linger:g}"))
     starter = _Starter(tuple(word for name, value in given if value is not None for word in (name, os.fspath(value))))
     path = socket or os.environ.get("CAIRN_SOCKET")
-    if path is None or not _answers(path):
+    # Whether an agent has the places that are asked for, the command finds out.
+    if path is None or dir is not None or shared is not None or not _answers(path):
         try:
             path = starter.start()
         except ContextStoreError:

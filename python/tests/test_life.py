@@ -274,6 +274,10 @@ class Local(unittest.TestCase):
             self.assertEqual(other.counter("kills").value, 2)
             self.assertNotEqual(other._connection.greeting["pid"], pid)
             pid = other._connection.greeting["pid"]
+            with self.assertRaises(cairn.ContextStoreError) as raised:
+                cairn.local(socket=places["socket"], shared=os.path.join(folder, "elsewhere"))
+            self.assertEqual(raised.exception.code, "OPTION_INVALID")
+            cairn.local(socket=places["socket"], shared=os.path.join(folder, "elsewhere"), strict=False).close()
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_running(pid))
 

@@ -18,7 +18,7 @@ import {
   type Timer,
 } from '../index.ts'
 import { Clients } from './clients.ts'
-import type { Household, Leave } from './conversation.ts'
+import type { AgentPlaces, Household, Leave } from './conversation.ts'
 import { openDoor, type Door } from './door.ts'
 import { createHttpServer } from './http.ts'
 import { speakLines } from './line-connection.ts'
@@ -31,6 +31,8 @@ export interface AgentOptions {
   readonly socket: string
   /** Told in the hello. */
   readonly job: string
+  /** Told in the hello, so that nobody takes it for the agent of other places. @default not told */
+  readonly places?: AgentPlaces
   /** Port of 127.0.0.1 for HTTP, 0 for any. @default none */
   readonly httpPort?: number
   /** Ends by itself when nobody has been there for so long. @default never */
@@ -96,6 +98,7 @@ class RunningAgent implements Agent {
     this.#household = {
       store,
       job: options.job,
+      places: options.places,
       log,
       clients: new Clients(store, time),
       storeOf: rememberingWorkers(store),

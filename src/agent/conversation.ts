@@ -19,11 +19,20 @@ const pendingMax = 1_000
 /** Elements of a list that go in one line. */
 const partLength = 1_000
 
+/** Where an agent keeps what it is given. */
+export interface AgentPlaces {
+  /** Directory of its store. */
+  readonly store: string
+  /** On the shared file system: its checkpoints, and where it meets other agents. Without it, it does neither. */
+  readonly shared?: string | undefined
+}
+
 /** What an agent has for its conversations. */
 export interface Household {
   readonly store: Store
   readonly clients: Clients
   readonly job: string
+  readonly places?: AgentPlaces | undefined
   readonly log: Log
   /** The store, as a worker. Throws `NAME_INVALID`. */
   storeOf(worker: string): Store
@@ -156,7 +165,7 @@ export class Conversation {
   }
 
   #greeting(hello: number): string {
-    const { store, job } = this.#household
+    const { store, job, places } = this.#household
     const { last, durable } = this.#client ?? { last: 0, durable: 0 }
     const { worker = store.worker } = this.#store ?? {}
     const { environment } = store
@@ -170,6 +179,7 @@ export class Conversation {
       durable,
       lineBytesMax,
       pid: process.pid,
+      ...places,
     })
   }
 

@@ -7,11 +7,12 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import type { Agent } from '../agent/agent.ts'
+import type { AgentPlaces } from '../agent/conversation.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Store, StoreOptions } from '../index.ts'
 import { CommandError, exitCodeByFailure, type FailureCode } from './failures.ts'
 import { loadLibrary } from './library.ts'
-import type { Places } from './places.ts'
+import { namingPlaces, type Places } from './places.ts'
 
 /** Where an agent is to be reached, as it is printed and passed on. */
 export interface AgentFacts {
@@ -33,14 +34,20 @@ export interface AgentChoices {
 const attemptsMax = 150
 const attemptMs = 100
 
-/** Finds the agent, or becomes it: then it is returned, too. Throws `DIRECTORY_OWNED` where somebody has the store open and does not answer. */
+/**
+ * Finds the agent, or becomes it: then it is returned, too. Throws `DIRECTORY_OWNED` where somebody has the store open and does not answer, `OPTION_INVALID` where the
+ * agent that is there keeps what it is given elsewhere than was asked for.
+ */
 export async function findOrStart(
   places: Places,
   choices: AgentChoices,
 ): Promise<{ readonly facts: AgentFacts; readonly agent?: Agent }> {
   for (let attempt = 1; ; attempt++) {
     const found = await findAgent(places.socket.value)
-    if (found !== undefined) return { facts: found }
+    if (found !== undefined) {
+      refuseElsewhere(places, found)
+      return { facts: factsOf(found) }
+    }
     try {
       const agent = await start(places, choices)
       const { address: http, tokenFile } = agent.http ?? {}
@@ -57,13 +64,40 @@ export async function findOrStart(
   }
 }
 
+/** An agent that was found. */
+export interface FoundAgent extends AgentFacts {
+  /** Where it keeps what it is given; agents of before did not tell. */
+  readonly places: AgentPlaces | undefined
+}
+
+function factsOf({ socket, pid, started }: FoundAgent): AgentFacts {
+  return { socket, pid, started }
+}
+
+/** Only places that somebody named: who asked for none takes what is there. */
+function refuseElsewhere({ store, shared }: Places, { pid, places }: FoundAgent): void {
+  if (places === undefined) return
+  const asked = [
+    { place: store, kept: places.store, what: 'its store' },
+    { place: shared, kept: places.shared, what: 'its checkpoints' },
+  ]
+  for (const { place, kept, what } of asked) {
+    if (place === undefined || !namingPlaces.has(place.why) || place.value === kept) continue
+    throw new CommandError(
+      'OPTION_INVALID',
+      `The agent that runs here (process ${pid}) has ${what} ${kept === undefined ? 'nowhere' : `in ${kept}`}, not in ${place.value} (${place.why}).`,
+      'Name no other place than the agent has, end it first, or give --socket for an agent of its own.',
+    )
+  }
+}
+
 /** Who answers at a socket; `undefined` where nobody does. */
-export async function findAgent(socket: string): Promise<AgentFacts | undefined> {
+export async function findAgent(socket: string): Promise<FoundAgent | undefined> {
   const connection = await reach(socket)
   if (connection === undefined) return undefined
   try {
-    const { pid } = await connection.hello({})
-    return { socket, pid: Number(pid), started: false }
+    const { pid, store, shared } = (await connection.hello({})) as { pid: number } & Partial<AgentPlaces>
+    return { socket, pid, started: false, places: store === undefined ? undefined : { store, shared } }
   } catch {
     return undefined
   } finally {
@@ -88,6 +122,7 @@ async function start(places: Places, { worker, httpPort, lingerMs }: AgentChoice
       store,
       socket: places.socket.value,
       job: places.job.value,
+      places: { store: places.store.value, shared: places.shared?.value },
       checkpointsAtEnd: places.checkpoints !== undefined,
       log,
       ...(httpPort === undefined ? {} : { httpPort }),

@@ -15,6 +15,9 @@ export const placeOptions: readonly OptionDescription[] = [
   },
 ]
 
+/** What a place that somebody named was taken from; the others follow from the job and the node. */
+export const namingPlaces: ReadonlySet<string> = new Set(['--dir', '--shared', 'CAIRN_DIR', 'CAIRN_SHARED'])
+
 /** For this process, as it was called. Throws `OPTION_INVALID` where the environment holds what cannot be read. */
 export async function placesHere(
   call: Call,

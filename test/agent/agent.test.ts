@@ -232,6 +232,23 @@ describe('starting', () => {
     while (existsSync(facts.socket)) await new Promise((resolve) => setTimeout(resolve, 50))
   })
 
+  test('one that has its store elsewhere than is asked for is not taken for it', async () => {
+    const agent = await start()
+    const other = folder.at('other-store')
+    const found = await cairn.run(['agent', '--json', '--socket', agent.socket])
+    expect([found.code, jsonLines(found.stdout)[0]]).toMatchObject([0, { started: false }])
+    for (const [words, told] of [
+      [['--dir', other], /its store in .*, not in .*other-store/],
+      [['--shared', other], /its checkpoints nowhere, not in .*other-store/],
+    ] as const) {
+      const { code, stderr } = await cairn.run(['agent', '--json', '--socket', agent.socket, ...words])
+      const [{ error }] = jsonLines(stderr) as [{ error: { code: string; message: string } }]
+      expect([code, error.code]).toEqual([1, 'OPTION_INVALID'])
+      expect(error.message).toMatch(told)
+    }
+    expect(existsSync(other)).toBe(false)
+  })
+
   test('in the background, what went wrong is told by the command', async () => {
     const at = place()
     const { code, stderr } = await cairn.run(

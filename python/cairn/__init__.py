@@ -1691,8 +1691,7 @@ def local(
     given = (("--dir", dir), ("--socket", socket), ("--shared", shared), ("--linger", f"{linger:g}"))
     starter = _Starter(tuple(word for name, value in given if value is not None for word in (name, os.fspath(value))))
     path = socket or os.environ.get("CAIRN_SOCKET")
-    # Whether an agent has the places that are asked for, the command finds out.
-    if path is None or dir is not None or shared is not None or not _answers(path):
+    if path is None or not _answers(path, store=dir, shared=shared):
         try:
             path = starter.start()
         except ContextStoreError:
@@ -1706,12 +1705,15 @@ def merge(output: Union[str, "os.PathLike[str]"], *inputs: Union[str, "os.PathLi
     _run([*_command(), "merge", "--json", os.fspath(output), *map(os.fspath, inputs)])
 
 
-def _answers(path: str) -> bool:
+def _answers(path: str, **places: Optional[str]) -> bool:
+    """Whether an agent is there, and has these places as far as it tells. Where it has others, the command says so."""
     try:
-        _Connection(path, None, None, 5.0).close()
-        return True
+        connection = _Connection(path, None, None, 5.0)
     except (OSError, ContextStoreError):
         return False
+    connection.close()
+    told = connection.greeting
+    return "store" not in told or all(place is None or os.path.abspath(place) == told.get(name) for name, place in places.items())
 
 
 def _command() -> List[str]:

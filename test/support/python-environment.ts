@@ -7,6 +7,8 @@ import { join } from 'node:path'
 export const readers = ['duckdb==2.0.1', 'pandas==3.1.1', 'pyarrow==26.0.1'] as const
 /** A stock client in Python, and its WebSockets. */
 export const stockClient = ['pycrdt==0.14.13', 'websockets==17.4'] as const
+/** The tables that the adapter of pandas wraps, oldest first. */
+export const tables = [['pandas==1.5.3', 'numpy==1.26.4'], ['pandas==2.3.3'], readers] as const
 const cache = join(import.meta.dirname, '../../node_modules/.cache')
 
 export type PythonEnvironment =

@@ -13,10 +13,12 @@ into the simulation unless told to by ``strict=True``, or given a store that is 
 """
 
 from .base import ContextAdapter, Rank, Shard, ShardLike, detect_rank
+from .pandas import PandasContextAdapter
 from .process import ProcessContext
 
 __all__ = [
     "ContextAdapter",
+    "PandasContextAdapter",
     "ProcessContext",
     "Rank",
     "Shard",

@@ -173,12 +173,14 @@ class ContextAdapter:
         kind, rest = key[0], key[1:]
         row = rest[0] if kind in ("row", "cell") and rest else None
         column = rest[0] if kind == "column" and rest else rest[1] if kind == "cell" and len(rest) > 1 else None
-        if isinstance(row, int) and not self.shard.has_row(row):
-            raise ContextKeyError(f"Row {row} is not of this shard of {self.name!r}, {self.shard.rows}.", "Have the process write it that has the row.")
+        if row is not None and not self.owns_row(row):
+            raise ContextKeyError(f"Row {row!r} is not of this shard of {self.name!r}.", "Have the process write it that has the row.")
         if column is not None and not self.shard.has_column(column):
-            raise ContextKeyError(
-                f"Column {column!r} is not of this shard of {self.name!r}.", "Have the process write it that has the column."
-            )
+            raise ContextKeyError(f"Column {column!r} is not of this shard of {self.name!r}.", "Have the process write it that has the column.")
+
+    def owns_row(self, row: KeyElement) -> bool:
+        """Whether a row, as keys name it, is of this process's shard."""
+        return not isinstance(row, int) or self.shard.has_row(row)
 
     # --- Context
 
@@ -233,12 +235,13 @@ class ContextAdapter:
         """The key as the store has it; None for one that is refused where not strict."""
         try:
             cairn._key_text(key)
+            plain = tuple(cairn._plain(each) for each in key)
             for check in checks:
-                check(tuple(key))
+                check(plain)
         except ContextKeyError as error:
             self.store._misused(error)
             return None
-        return (self.name, *key)
+        return (self.name, *plain)
 
     def _check_whole(self, key: KeyLike) -> None:
         """Of a structure of which only a shard is here nobody knows which parts it lacks."""

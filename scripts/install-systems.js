@@ -3,24 +3,31 @@
  * name themselves.
  */
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 
-/** A command, and the package that brings it. */
+/** A command or file, and the package that brings it. */
 const packages = {
   ip: 'iproute2',
   python3: 'python3-venv',
   'chromium-headless-shell': 'chromium-headless-shell',
+  mpirun: 'openmpi-bin',
+  '/usr/lib/python3/dist-packages/mpi4py': 'python3-mpi4py',
+  slurmctld: 'slurmctld',
+  slurmd: 'slurmd',
+  sbatch: 'slurm-client',
 }
 
-const missing = Object.entries(packages).flatMap(([command, name]) => (isThere(command) ? [] : [name]))
+const missing = Object.entries(packages).flatMap(([what, name]) => (isThere(what) ? [] : [name]))
 if (missing.length > 0) {
   process.stdout.write(`installing ${missing.join(', ')}\n`)
   const install = ['install', '--yes', '--no-install-recommends', ...missing]
   if (!aptGet(install) && !(aptGet(['update']) && aptGet(install))) process.exitCode = 1
 }
 
-/** @param {string} command */
-function isThere(command) {
-  return spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
+/** @param {string} name */
+function isThere(name) {
+  if (name.startsWith('/')) return existsSync(name)
+  return spawnSync('sh', ['-c', `command -v ${name}`]).status === 0
 }
 
 /** @param {string[]} words */

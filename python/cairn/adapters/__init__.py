@@ -13,11 +13,13 @@ into the simulation unless told to by ``strict=True``, or given a store that is 
 """
 
 from .base import ContextAdapter, Rank, Shard, ShardLike, detect_rank
+from .mpi import MPIContext
 from .pandas import PandasContextAdapter
 from .process import ProcessContext
 
 __all__ = [
     "ContextAdapter",
+    "MPIContext",
     "PandasContextAdapter",
     "ProcessContext",
     "Rank",

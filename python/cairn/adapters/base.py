@@ -133,7 +133,8 @@ class ContextAdapter:
     """
     Context of a structure. An adapter of a framework says which keys there are: it overrides `check_form` and `check_part`.
 
-    The store holds a key of the structure below the structure's name: ``("column", "T")`` of ``"expression"`` is ``("expression", "column", "T")``.
+    The store holds a key of the structure below the structure's name: ``("column", "T")`` of ``"expression"`` is ``("expression", "column", "T")``. Without a
+    name, keys are those of the store.
     Counters, progress, statistics, journal and all else are those of ``store``.
 
     Cost of a call: that of the store's ``set``, ``get``, ``delete``; where the agent is gone and the store is not strict, some 10 microseconds.
@@ -148,7 +149,7 @@ class ContextAdapter:
 
     def __init__(
         self,
-        name: str,
+        name: Optional[str] = None,
         *,
         store: Optional[ContextStore] = None,
         shard: Optional[ShardLike] = None,
@@ -156,6 +157,7 @@ class ContextAdapter:
         strict: bool = False,
     ) -> None:
         self.name = name
+        self._prefix: Key = () if name is None else (name,)
         self.shard = Shard.of(shard, rows)
         self._owns_store = store is None
         self.store = _store_of_node(strict) if store is None else store
@@ -229,7 +231,7 @@ class ContextAdapter:
         if not isinstance(prefix, (tuple, list)):
             self.store._misused(cairn._bad_key(prefix))
             return []
-        return [key[1:] for key in self.store.list_keys((self.name, *prefix))]
+        return [key[len(self._prefix) :] for key in self.store.list_keys((*self._prefix, *prefix))]
 
     def _checked(self, key: KeyLike, *checks: Any) -> Optional[Key]:
         """The key as the store has it; None for one that is refused where not strict."""
@@ -241,7 +243,7 @@ class ContextAdapter:
         except ContextKeyError as error:
             self.store._misused(error)
             return None
-        return (self.name, *plain)
+        return (*self._prefix, *plain)
 
     def _check_whole(self, key: KeyLike) -> None:
         """Of a structure of which only a shard is here nobody knows which parts it lacks."""

@@ -20,7 +20,7 @@ class ProcessContext(ContextAdapter):
 
     def __init__(
         self,
-        name: str,
+        name: Optional[str] = None,
         *,
         store: Optional[ContextStore] = None,
         shard: Optional[ShardLike] = None,

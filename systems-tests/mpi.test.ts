@@ -1,0 +1,105 @@
+/** Ranks of a real Open MPI: in Python through the agents of two nodes, one rank killed and the job started again; and in Node, each with a store of its own. */
+import { execFile } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openSnapshot } from '../src/index.ts'
+import { client, PythonTest } from './support/python-test.ts'
+import { command, file, isPossible } from './support/requirements.ts'
+
+/** Debian's modules belong to Debian's Python. */
+const python = '/usr/bin/python3'
+const canRun = isPossible('MPI', [command('mpirun'), file('/usr/lib/python3/dist-packages/mpi4py')])
+const ranks = 8
+const items = 400
+
+let tests: PythonTest
+beforeAll(async () => {
+  tests = await PythonTest.create()
+})
+afterAll(() => tests.remove())
+
+/** Runs a program on all ranks to its end; returns what it printed. Throws where `mpirun` does not end with 0. */
+async function mpirun(
+  words: readonly string[],
+  options: readonly string[],
+  variables: NodeJS.ProcessEnv = {},
+) {
+  const loopback = ['--mca', 'btl_tcp_if_include', 'lo', '--mca', 'oob_tcp_if_include', 'lo']
+  const given = [
+    '--allow-run-as-root',
+    '--oversubscribe',
+    ...loopback,
+    ...options,
+    '-n',
+    String(ranks),
+    ...words,
+  ]
+  const env = { ...tests.environment, ...variables }
+  const { stdout } = await promisify(execFile)('mpirun', given, { env, cwd: tests.folder, timeout: 100_000 })
+  return stdout
+}
+
+test.runIf(canRun)(
+  'a rank is killed, the job starts again, and everything counts once',
+  { timeout: 120_000 },
+  async () => {
+    const shared = join(tests.folder, 'job')
+    mkdirSync(shared)
+    const words = [python, join(client, 'tests/systems/mpi_job.py'), shared, String(items)]
+    const variables = { CAIRN_JOB: 'mpi-1' }
+
+    // The survivors of a rank that is killed run to their end.
+    const first = await mpirun([...words, '5', '20'], ['--enable-recovery'], {
+      ...variables,
+      CAIRN_RESTART: '0',
+    })
+    expect(first.match(/is through/g)).toHaveLength(ranks - 1)
+    expect(first).not.toContain('rank 5 is')
+    const second = await mpirun(words, [], { ...variables, CAIRN_RESTART: '1' })
+    expect(second).toBe('merged\n')
+
+    await using record = await openSnapshot(join(shared, 'job.cairn'))
+    const step = record.progress('normalise', { total: items })
+    expect([step.count, step.missing()]).toEqual([items, []])
+    expect(record.counter('rows').value).toBe((items * (items - 1)) / 2)
+    expect(record.counter('started').value).toBe(2 * ranks)
+    expect(record.counter('finished').value).toBe(2 * ranks - 1)
+    const { count, min, max } = record.statistic('residual').summary()
+    expect({ count, min, max }).toEqual({ count: 2 * items, min: 1 - items, max: (items - 1) / 4 })
+    for (let item = 0; item < items; item++) expect(record.get(['row', item, 'square'])).toBe(item * item)
+    for (let rank = 0; rank < ranks; rank++) {
+      expect(record.get(['rank', rank])).toEqual({
+        node: Math.floor((2 * rank) / ranks),
+        items: items / ranks,
+      })
+      expect(record.entry(['rank', rank])?.worker).toBe(`rank-${rank}`)
+    }
+    expect([...record.conflicts()]).toEqual([])
+  },
+)
+
+test.runIf(canRun)(
+  'programs of Node find out who they are, and each other',
+  { timeout: 120_000 },
+  async () => {
+    const shared = join(tests.folder, 'node-job')
+    mkdirSync(shared)
+    const program = join(import.meta.dirname, 'support/mpi-rank.js')
+    const printed = await mpirun([process.execPath, program, shared], [])
+    const seen = printed
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { rank: { value: number } })
+    seen.sort((a, b) => a.rank.value - b.rank.value)
+    const squares = Array.from({ length: ranks }, (_, rank) => rank ** 2)
+    const expected = squares.map((_, rank) => ({
+      rank: { value: rank, from: 'PMIX_RANK' },
+      size: { value: ranks, from: 'OMPI_COMM_WORLD_SIZE' },
+      ranks,
+      squares,
+    }))
+    expect(seen).toEqual(expected)
+  },
+)

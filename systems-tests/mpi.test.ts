@@ -4,7 +4,9 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { verify } from '../examples/flights/verify.js'
 import { openSnapshot } from '../src/index.ts'
+import { pythonEnvironment, ranks as packages } from '../test/support/python-environment.ts'
 import { client, PythonTest } from './support/python-test.ts'
 import { command, file, isPossible } from './support/requirements.ts'
 
@@ -20,11 +22,12 @@ beforeAll(async () => {
 })
 afterAll(() => tests.remove())
 
-/** Runs a program on all ranks to its end; returns what it printed. Throws where `mpirun` does not end with 0. */
+/** Runs a program on ranks to its end; returns what it printed. Throws where `mpirun` does not end with 0. */
 async function mpirun(
+  count: number,
   words: readonly string[],
-  options: readonly string[],
-  variables: NodeJS.ProcessEnv = {},
+  variables: NodeJS.ProcessEnv,
+  options: readonly string[] = [],
 ) {
   const loopback = ['--mca', 'btl_tcp_if_include', 'lo', '--mca', 'oob_tcp_if_include', 'lo']
   const given = [
@@ -33,11 +36,11 @@ async function mpirun(
     ...loopback,
     ...options,
     '-n',
-    String(ranks),
+    String(count),
     ...words,
   ]
   const env = { ...tests.environment, ...variables }
-  const { stdout } = await promisify(execFile)('mpirun', given, { env, cwd: tests.folder, timeout: 100_000 })
+  const { stdout } = await promisify(execFile)('mpirun', given, { env, cwd: tests.folder, timeout: 150_000 })
   return stdout
 }
 
@@ -51,13 +54,12 @@ test.runIf(canRun)(
     const variables = { CAIRN_JOB: 'mpi-1' }
 
     // The survivors of a rank that is killed run to their end.
-    const first = await mpirun([...words, '5', '20'], ['--enable-recovery'], {
-      ...variables,
-      CAIRN_RESTART: '0',
-    })
+    const first = await mpirun(ranks, [...words, '5', '20'], { ...variables, CAIRN_RESTART: '0' }, [
+      '--enable-recovery',
+    ])
     expect(first.match(/is through/g)).toHaveLength(ranks - 1)
     expect(first).not.toContain('rank 5 is')
-    const second = await mpirun(words, [], { ...variables, CAIRN_RESTART: '1' })
+    const second = await mpirun(ranks, words, { ...variables, CAIRN_RESTART: '1' })
     expect(second).toBe('merged\n')
 
     await using record = await openSnapshot(join(shared, 'job.cairn'))
@@ -87,7 +89,7 @@ test.runIf(canRun)(
     const shared = join(tests.folder, 'node-job')
     mkdirSync(shared)
     const program = join(import.meta.dirname, 'support/mpi-rank.js')
-    const printed = await mpirun([process.execPath, program, shared], [])
+    const printed = await mpirun(ranks, [process.execPath, program, shared], {})
     const seen = printed
       .trimEnd()
       .split('\n')
@@ -103,3 +105,20 @@ test.runIf(canRun)(
     expect(seen).toEqual(expected)
   },
 )
+
+const { python: computing, absent } = { python: '', ...pythonEnvironment(packages) }
+const canCompute = isPossible('MPI with arrays', [command('mpirun'), () => absent])
+
+test.runIf(canCompute)('the flights come out with the totals of the demo', { timeout: 180_000 }, async () => {
+  const [shared, out] = ['flights', 'flights.cairn'].map((name) => join(tests.folder, name)) as [
+    string,
+    string,
+  ]
+  const script = join(import.meta.dirname, '../examples/flights/mpi_job.py')
+  const printed = await mpirun(4, [computing, script, '--shared', shared, '--out', out], {
+    CAIRN_JOB: 'flights',
+  })
+  expect(JSON.parse(printed)).toMatchObject({ done: 300, missing: [], rows: 3_000_000, ranks: 4 })
+  await using record = await openSnapshot(out)
+  expect(await verify(record)).toEqual([])
+})

@@ -9,6 +9,8 @@ export const readers = ['duckdb==2.0.1', 'pandas==3.1.1', 'pyarrow==26.0.1'] as 
 export const stockClient = ['pycrdt==0.14.13', 'websockets==17.4'] as const
 /** The tables that the adapter of pandas wraps, oldest first. */
 export const tables = [['pandas==1.5.3', 'numpy==1.26.4'], ['pandas==2.3.3'], readers] as const
+/** Ranks of MPI that compute with arrays. */
+export const ranks = ['mpi4py==4.1.2', 'numpy==2.4.6', 'pyarrow==26.0.1'] as const
 const cache = join(import.meta.dirname, '../../node_modules/.cache')
 
 export type PythonEnvironment =

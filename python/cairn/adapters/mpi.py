@@ -76,9 +76,12 @@ class MPIContext(ProcessContext):
         context._comm, context._node = comm, node
         return context
 
-    def collective_flush(self) -> bool:
-        """All ranks wait until what each of them wrote is on disk. True on all of them where it is; where strict, a rank raises what went wrong with it."""
-        return self._together(self.store.flush)
+    def collective_flush(self, timeout: float = 30.0) -> bool:
+        """
+        All ranks wait until what each of them wrote is on disk, ``timeout`` seconds each. True on all of them where it is; where strict, a rank raises what
+        went wrong with it.
+        """
+        return self._together(lambda: self.store.flush(timeout))
 
     def collective_sync(self, timeout: float = 10.0) -> bool:
         """All ranks see what all had written: flushed, and exchanged between the agents of all nodes. True where every agent was reached."""
@@ -90,12 +93,12 @@ class MPIContext(ProcessContext):
         is_flushed = self.collective_flush()
         return self._together(lambda: self._node.rank != 0 or self.store.checkpoint(tag, timeout) is not None) and is_flushed
 
-    def collective_close(self) -> bool:
+    def collective_close(self, timeout: float = 30.0) -> bool:
         """
         Closes all stores, and ends the agent of each node that nobody else attends, as ``cairn run`` does; an agent that has a place for it writes a checkpoint
         first. When it returns, those can be merged. True where everything is on disk.
         """
-        is_flushed = self.collective_flush()
+        is_flushed = self.collective_flush(timeout)
         self._together(self._close)
         return self._together(lambda: self._node.rank != 0 or _leave(self.store._path)) and is_flushed
 

@@ -443,8 +443,9 @@ _LINE_CHARACTERS = 4 << 20
 #: Operations that are gathered into one line.
 _GATHER = 1_000
 _GATHER_CHARACTERS = 1 << 18
-#: How long operations are gathered.
+#: How long operations are gathered: strict stores want them seen, others want the processor left to the simulation. Each turn of the sender takes some 100 microseconds.
 _GATHER_SECONDS = 0.005
+_GATHER_SECONDS_LENIENT = 0.05
 #: What is kept until it is on disk. Beyond it, strict stores wait, others give up what comes.
 _KEPT_BYTES = 64 << 20
 #: A piece that is sent before answers are looked at: so the agent always gets rid of them.
@@ -467,7 +468,7 @@ class ContextStore:
     """
     The store of this node, through its agent.
 
-    Writes are gathered and sent within some milliseconds; reads of the same store see them at once, and whatever an agent loses
+    Writes are gathered and sent within some milliseconds (50 where not ``strict``); reads of the same store see them at once, and whatever an agent loses
     that is killed is sent again and done exactly once. `flush` returns when all is on disk. A store may be used by several threads,
     goes on in a process that was forked (as a client of its own), and can be pickled (it opens anew where it is unpickled).
 
@@ -1167,7 +1168,7 @@ class ContextStore:
 
     def _send_gathered(self) -> None:
         while self._waits_for_work():
-            self._urgent.wait(_GATHER_SECONDS)
+            self._urgent.wait(_GATHER_SECONDS if self._strict else _GATHER_SECONDS_LENIENT)
             self._urgent.clear()
             pause = self._retry_at - time.monotonic()
             if pause > 0:

@@ -18,6 +18,8 @@ from typing import (
 import cairn
 from cairn import ContextKeyError, ContextStore, Health, Journal, Key, KeyElement, KeyLike
 
+#: Elements of keys that need no second look; the store looks at lengths and magnitudes.
+_PLAIN = frozenset((str, int, bool))
 _Adapter = TypeVar("_Adapter", bound="ContextAdapter")
 
 #: In this order, the first that is set; those of Slurm in a step only, as the batch script has them, too.
@@ -172,6 +174,8 @@ class ContextAdapter:
 
     def check_shard(self, key: Key) -> None:
         """Raises `ContextKeyError` for a key of a row (``("row", 5, ...)``), column or cell (``("cell", 5, "T", ...)``) that another process has."""
+        if self.shard.rows is None and self.shard.columns is None:
+            return
         kind, rest = key[0], key[1:]
         row = rest[0] if kind in ("row", "cell") and rest else None
         column = rest[0] if kind == "column" and rest else rest[1] if kind == "cell" and len(rest) > 1 else None
@@ -236,8 +240,11 @@ class ContextAdapter:
     def _checked(self, key: KeyLike, *checks: Any) -> Optional[Key]:
         """The key as the store has it; None for one that is refused where not strict."""
         try:
-            cairn._key_text(key)
-            plain = tuple(cairn._plain(each) for each in key)
+            if type(key) is tuple and key and _PLAIN.issuperset(map(type, key)):
+                plain = key
+            else:
+                cairn._key_text(key)
+                plain = tuple(cairn._plain(each) for each in key)
             for check in checks:
                 check(plain)
         except ContextKeyError as error:

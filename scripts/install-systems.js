@@ -15,6 +15,7 @@ const packages = {
   slurmctld: 'slurmctld',
   slurmd: 'slurmd',
   sbatch: 'slurm-client',
+  modulecmd: 'environment-modules',
 }
 
 const missing = Object.entries(packages).flatMap(([what, name]) => (isThere(what) ? [] : [name]))

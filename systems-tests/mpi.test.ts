@@ -106,6 +106,28 @@ test.runIf(canRun)(
   },
 )
 
+test.runIf(canRun)(
+  'where no agent can be had, ranks compute all the same',
+  { timeout: 120_000 },
+  async () => {
+    const program = `
+from mpi4py import MPI
+from cairn.adapters import MPIContext
+comm = MPI.COMM_WORLD
+context = MPIContext.from_comm(comm, "solver", rows=1000)
+total = 0
+for row in context.rows:
+    context.add_context(("row", row), row)
+    total += row + (context.get_context(("row", row)) or 0)
+sums = comm.gather((total, context.collective_sync(), context.collective_checkpoint(), context.collective_close()))
+if comm.rank == 0:
+    print(sum(each[0] for each in sums), any(any(each[1:]) for each in sums), context.health.missed > 125, context.health.lost)
+`
+    const printed = await mpirun(ranks, [python, '-c', program], { CAIRN_COMMAND: '/there/is/none' })
+    expect(printed).toBe(`${(1_000 * 999) / 2} False True 125\n`)
+  },
+)
+
 const { python: computing, absent } = { python: '', ...pythonEnvironment(packages) }
 const canCompute = isPossible('MPI with arrays', [command('mpirun'), () => absent])
 

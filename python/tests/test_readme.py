@@ -48,6 +48,10 @@ class Readme(unittest.TestCase):
             [(["partition", part, "rows"], 1_000 * part, f"part-{part}") for part in range(8)],
         )
 
+    def test_the_job_is_that_of_the_first_page(self):
+        with open(os.path.join(here, "..", "..", "README.md"), encoding="utf-8") as file:
+            self.assertIn(f"```python\n{examples[0]}```", file.read())
+
     def test_what_there_is(self):
         checks = 0
 

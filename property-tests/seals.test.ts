@@ -342,7 +342,8 @@ class History {
     if (worker === place.worker && this.#choices.chance(0.5)) Object.assign(place, this.#place(worker))
     const known = live(this.#known(place.storage))
     const { opening, shards } = rewind(environmentOf(place.store), worker, tag, this.#restartCount)
-    for (const { shard, seal, reissued } of shards) {
+    for (const { change, seal, reissued } of shards) {
+      const { shard } = change
       const ofShard = { shard, worker, opening, stamp: 0, isPure: false }
       const ended = new Set(known.filter((write) => write.shard === shard))
       const sealed = { kind: 'seal', key: '', body: undefined, saw: new Set<string>(), first: seal } as const

@@ -5,6 +5,7 @@
  * | event | when | data |
  * |---|---|---|
  * | `cairn.restored` | `restore` came to its end | files, skipped (numbers), lost (environments) |
+ * | `cairn.rewound` | `rewind` came to its end | tag, workers, present (numbers), kept (workers) |
  * | `cairn.merged` | `sync` brought something besides events | changes, reached, missed (numbers) |
  * | `cairn.quarantined` | the directory was damaged when it was opened: it was moved aside | reason, path |
  * | `cairn.degraded` | the first `flush` that fails | problem |

@@ -125,6 +125,7 @@ export function sharedOver(
     writers: new Map(),
     watchers: new Set(),
     life: new Life(environment, options, (type, data) => appendEvent(shared, type, data)),
+    standIns: new Set(),
     replicator: undefined,
     settleTimer: undefined,
     checkpointing: undefined,

@@ -178,6 +178,8 @@ export interface NetworkOptions {
 }
 
 export const coalesceMsDefault = 100
+/** Of a job that nothing names. */
+export const jobWithoutName = 'local'
 
 const jobPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 
@@ -185,7 +187,7 @@ const jobPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 export function completeOptions(options: StoreOptions): CompleteOptions {
   const { env } = process
   const host = hostname().replaceAll(/[^A-Za-z0-9._-]/g, '-') || 'host'
-  const job = options.job ?? detect('job', env)?.value ?? 'local'
+  const job = options.job ?? detect('job', env)?.value ?? jobWithoutName
   if (!jobPattern.test(job))
     throw invalid(`the job "${job}" is no name`, 'Use letters, digits, ".", "_" and "-".')
   const restartCount = options.restartCount ?? detect('restart', env)?.value ?? 0

@@ -27,6 +27,7 @@ import { Registers, type ConflictedEntry, type Entry } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import { Checkpoints, type Checkpoint } from './snapshot/checkpoint.ts'
+import { rewindJob, type RewindOptions, type RewindReport } from './rewind.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { makeClientToken } from './replication/client-token.ts'
 import { makeReaderToken } from './replication/reader-token.ts'
@@ -36,7 +37,7 @@ import type { StorageStatistics } from './storage/storage.ts'
 import { softwareVersion } from './version.ts'
 import { decodeVersion } from './seen-version.ts'
 import { waitUntil, Watcher, type WatchOptions } from './watch.ts'
-import { Draft, Writer } from './writer.ts'
+import { Draft, Writer, type WriterIdentity } from './writer.ts'
 
 /** What may be waited for. */
 export type WaitCondition =
@@ -103,6 +104,8 @@ export interface Shared {
   readonly writers: Map<string, Writer>
   readonly watchers: Set<Watcher>
   readonly life: Life
+  /** Ids of openings under which workers that are gone were rewound here. */
+  readonly standIns: Set<number>
   replicator: Replicator | undefined
   settleTimer: Timer | undefined
   /** The checkpoint on its way, if any; never rejects. */
@@ -529,6 +532,40 @@ export class Store implements ContextStore {
     return { files, skipped, lost }
   }
 
+  /**
+   * Takes the context of the job back to a tag, for a job that restores its own checkpoint of that step: what was counted since did not happen. What each worker
+   * had then is written once more, the rest of it is deleted, and a seal makes void whatever else earlier processes of the worker wrote, wherever it still is and
+   * whenever it arrives. Durable when it resolves; calls go on from there, and what was coalesced and not written is forgotten.
+   *
+   * Every worker of the job calls it before it goes on, each for itself; workers that are gone are rewound by all. Without a restart count from the scheduler
+   * it is as good as the clocks. Cost: reads the files of the tag and the newest ones, twice, and writes the live cells of the workers that it rewinds; memory: one worker.
+   *
+   * Rejects with `SNAPSHOT_MISSING` or `SNAPSHOT_DAMAGED` where the tag is not there, or not whole, for some worker, `OPTION_INVALID` where it cannot tell who is gone, `OPENING_VOID` where
+   * another process has rewound this worker: then nothing is changed. After `NOT_DURABLE`, or a crash on the way, call it again.
+   */
+  async rewind(tag: string, options: RewindOptions = {}): Promise<RewindReport> {
+    this.#checkOpen()
+    const { environment, writers, standIns, life, options: complete } = this.#shared
+    const report = await rewindJob(
+      {
+        environment,
+        writers,
+        standIns,
+        identityOf: (worker) => identityOf(complete, worker),
+        directory: this.#checkpointOptions().dir,
+        fileSystem: complete.fileSystem,
+        checkOpen: () => this.#checkOpen(),
+      },
+      tag,
+      options,
+    )
+    if (options.dryRun === true) return report
+    await this.#makeDurable()
+    const { workers, present, kept } = report
+    life.tell('cairn.rewound', { tag, workers: workers.length, present: present.length, kept: [...kept] })
+    return report
+  }
+
   /** Content hash over all shards: stores with equal digests hold the same. 32 hexadecimal characters. */
   get digest(): string {
     return this.#shared.environment.rootDigest()
@@ -721,18 +758,14 @@ function clocksIn(clocks: Clocks): number {
 export function writerOf(shared: Shared, worker: string): Writer {
   let writer = shared.writers.get(worker)
   if (writer === undefined) {
-    const { host, job, restartCount, shardBy } = shared.options
-    writer = new Writer(shared.environment, {
-      worker,
-      host,
-      job,
-      restartCount,
-      shardBy,
-      software: softwareVersion,
-    })
+    writer = new Writer(shared.environment, identityOf(shared.options, worker))
     shared.writers.set(worker, writer)
   }
   return writer
+}
+
+function identityOf({ host, job, restartCount, shardBy }: CompleteOptions, worker: string): WriterIdentity {
+  return { worker, host, job, restartCount, shardBy, software: softwareVersion }
 }
 
 function ignore(): void {}

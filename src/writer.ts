@@ -20,6 +20,7 @@ import {
   indexKey,
   indexKeyFor,
   indexKeyOf,
+  openingAbove,
   type Cell,
   type Opening,
   type RegisterCell,
@@ -209,6 +210,14 @@ export class Writer {
     for (const memory of [this.counters, this.progress, this.progressNames, this.statistics, this.scopes])
       memory.clear()
     this.#unsettled.clear()
+  }
+
+  /** Begins anew, as a process that is started again does: the next write is of another opening, above all that is known by then. */
+  restart(): void {
+    this.forget()
+    this.isForgotten = false
+    this.#opening = undefined
+    this.#incarnations.clear()
   }
 
   set(draft: Draft, key: Key, value: unknown): void {
@@ -597,13 +606,12 @@ export class Writer {
 
   /** Drawn once, above every opening known of this worker, also those far ahead of the clock. */
   #open(): Opening {
-    if (this.#opening === undefined) {
-      const newest = this.#environment.roster.newestOpening(this.identity.worker)
-      const restartCount = Math.max(this.identity.restartCount, newest?.restartCount ?? 0)
-      const now = Math.floor(this.#environment.time.now())
-      const started = newest?.restartCount === restartCount ? Math.max(now, newest.started + 1) : now
-      this.#opening = { restartCount, started, id: this.#environment.random.safeInteger() }
-    }
+    const { roster, random, time } = this.#environment
+    this.#opening ??= openingAbove(roster.newestOpening(this.identity.worker), {
+      restartCount: this.identity.restartCount,
+      started: Math.floor(time.now()),
+      id: random.safeInteger(),
+    })
     return this.#opening
   }
 

@@ -140,6 +140,12 @@ export function compareOpenings(a: Opening, b: Opening): number {
   return a.restartCount - b.restartCount || a.started - b.started || a.id - b.id
 }
 
+/** An opening as it would be, raised above one that is known. */
+export function openingAbove(known: Opening | undefined, { restartCount, started, id }: Opening): Opening {
+  if (known === undefined || known.restartCount < restartCount) return { restartCount, started, id }
+  return { restartCount: known.restartCount, started: Math.max(started, known.started + 1), id }
+}
+
 /** Packs a cell. About 1 us. */
 export function encodeCell(cell: Cell): Uint8Array {
   return cell.kind === 'register' ? encodeRegister(cell) : pack(fieldsOf(cell))

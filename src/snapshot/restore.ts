@@ -147,6 +147,42 @@ export async function restoreCheckpoint(
   return { files, skipped: search.skipped, lost, [Symbol.asyncIterator]: () => sections }
 }
 
+/** What files with one tag hold, worker by worker. */
+export interface TaggedState {
+  readonly files: readonly FoundCheckpoint[]
+  /** Snapshots that could not be used, with this tag or of an unknown one. */
+  readonly damaged: readonly SkippedFile[]
+  /** Workers to the files that hold shards of theirs. */
+  readonly workers: ReadonlyMap<string, readonly FoundCheckpoint[]>
+  /** The shards of a worker in one file. Throws `SNAPSHOT_DAMAGED` where it changed since. */
+  read(worker: string, file: FoundCheckpoint): Promise<readonly RestoredShard[]>
+}
+
+/**
+ * Finds the newest generation with a tag of every environment, whole. Cost: reads each of these files once. Throws `SNAPSHOT_MISSING` where there is none with this
+ * tag, `SNAPSHOT_DAMAGED` where there are some and none is whole.
+ */
+export async function findTag(directory: string, tag: string, fileSystem: FileSystem): Promise<TaggedState> {
+  const { checkpoints: files, skipped } = await findCheckpoints(directory, { tag, fileSystem })
+  if (files.length === 0) throw nothingToRestore(directory, skipped, { tag })
+  const workers = new Map<string, FoundCheckpoint[]>()
+  for (const file of files) {
+    await using opened = await openSnapshotFile(file.path, { fileSystem })
+    for (const worker of new Set(opened.sections.map(({ shard }) => addressOf(shard).worker)))
+      workers.set(worker, [...(workers.get(worker) ?? []), file])
+  }
+  return {
+    files,
+    damaged: skipped.filter(({ path }) => parseSnapshotFileName(basename(path)) !== undefined),
+    workers,
+    read: async (worker, { path }) => {
+      const shards = (shard: ShardName): boolean => addressOf(shard).worker === worker
+      for await (const restored of readWorkers(path, { shards, fileSystem })) return restored.shards
+      return []
+    },
+  }
+}
+
 /** Replaces in `files` what fails. */
 async function* readAll(
   search: Search,

@@ -100,6 +100,13 @@ export class Roster {
     return seal !== undefined && compareOpenings(opening, seal) < 0
   }
 
+  /** Who wrote as a worker, in any of its shards. Cost: O(incarnations). */
+  incarnationsOf(worker: string): IncarnationFacts[] {
+    return [...this.#shards.values()].flatMap(({ incarnations }) =>
+      [...incarnations.values()].filter((facts) => facts.worker === worker),
+    )
+  }
+
   /** Workers that wrote in an environment, now or in an earlier opening. */
   workersOf(environment: string): Set<string> {
     const workers = new Set<string>()

@@ -1,4 +1,5 @@
 /** Stores in memory that exchange what they have without a network, when a test says so. */
+import type { FileSystem } from '../../src/base/file-system.ts'
 import type { Environment } from '../../src/environment.ts'
 import { noClocks } from '../../src/model/clocks.ts'
 import { addressOf } from '../../src/model/shard.ts'
@@ -12,8 +13,13 @@ import { Store } from '../../src/store.ts'
 const environments = new WeakMap<Store, Environment>()
 
 /** A store in memory that `meet` can bring together with others; with a storage, one that a process before it left. */
-export function openAlone(worker: string, options: StoreOptions = {}, left?: Storage): Store {
-  const complete = completeOptions({ ...options, worker })
+export function openAlone(
+  worker: string,
+  { fileSystem, ...options }: StoreOptions & { readonly fileSystem?: FileSystem } = {},
+  left?: Storage,
+): Store {
+  let complete = completeOptions({ ...options, worker })
+  if (fileSystem !== undefined) complete = { ...complete, fileSystem }
   const shared = sharedOver(left ?? new MemoryStorage(complete.random), complete)
   const store = new Store(shared, worker)
   environments.set(store, shared.environment)

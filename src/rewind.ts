@@ -278,7 +278,8 @@ function refuseMissing(
   known: Known,
   options: RewindOptions,
 ): string[] {
-  const created = Math.min(...files.map((file) => file.created ?? Infinity))
+  // Where a file of the tag is lost nobody knows whom it held.
+  const created = damaged.length > 0 ? Infinity : Math.max(...files.map((file) => file.created ?? Infinity))
   const missing = [...known.workers].filter(
     (worker) =>
       !workers.has(worker) && !known.stock.includes(worker) && beganMs(known.facts(worker)) < created,

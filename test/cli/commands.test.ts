@@ -423,6 +423,42 @@ describe('restore', () => {
     expect(await run('restore', '--dry-run', ...early, checkpoints)).toMatchObject({ code: 2, stdout: '' })
   })
 
+  test('--rewind takes a job back to a tag; with --dry-run it only says so', async () => {
+    const [tagged, dir] = [folder.at('tagged'), folder.at('rewound')]
+    {
+      await using store = await openStore({
+        dir,
+        worker: 'rank-0',
+        checkpoint: { dir: tagged, deadline: false },
+      })
+      store.counter('calls').add(1)
+      await store.checkpoint({ tag: 'step-1' })
+      store.counter('calls').add(2)
+      store.set(['later'], 1)
+    }
+    const before = await openSnapshot(dir)
+    const said = await run('restore', '--rewind', 'step-1', '--dry-run', tagged, dir)
+    expect(said).toMatchObject({ code: 0, stderr: '' })
+    expect(said.stdout).toContain('rank-0: would be rewound, 1 cells once more, 2 deleted, 1 opening void\n')
+    await before.close()
+    const { code, stdout } = await run('restore', '--json', '--rewind', 'step-1', tagged, dir)
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({
+      tag: 'step-1',
+      workers: [{ worker: 'rank-0', reissued: 1, deleted: 2, voided: 1 }],
+      kept: [],
+    })
+    await using after = await openSnapshot(dir)
+    expect([after.counter('calls').value, after.get(['later'])]).toEqual([1, undefined])
+    expect(await run('restore', '--rewind', 'step-2', tagged, dir)).toMatchObject({ code: 2, stdout: '' })
+    for (const wrong of [
+      ['--tag', 'step-1'],
+      ['--missing', 'all'],
+    ])
+      expect(await run('restore', '--rewind', 'step-1', ...wrong, tagged, dir)).toMatchObject({ code: 1 })
+    expect(await run('restore', '--rewind', 'step-1', tagged)).toMatchObject({ code: 1, stdout: '' })
+  })
+
   test('misuse', async () => {
     expect(await run('restore', checkpoints)).toMatchObject({ code: 1, stdout: '' })
     expect(await run('restore', '--dry-run', '--until', 'yesterday', checkpoints)).toMatchObject({ code: 1 })

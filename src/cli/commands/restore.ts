@@ -102,7 +102,7 @@ async function runRewind(
   tag: string,
 ): Promise<void> {
   for (const other of ['--tag', '--until'])
-    if (call.isSet(other))
+    if (call.valueOf(other) !== undefined)
       throw new CommandError('USAGE', `--rewind and ${other} exclude each other.`, 'A rewind is to one tag.')
   const dryRun = call.isSet('--dry-run')
   if (dir === undefined && !dryRun) throw needsDirectory()

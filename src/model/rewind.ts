@@ -59,7 +59,8 @@ export function planRewind({ identity, tag, shards, incarnation }: RewindRequest
   )
   const roster = new Roster()
   for (const cell of placed) roster.add(cell)
-  const counting = roster.valid(placed).filter((cell) => !isMark(cell))
+  const counting = new Map<ShardName, PlacedCell[]>(Array.from(tag.keys(), (shard) => [shard, []]))
+  for (const cell of roster.valid(placed)) if (!isMark(cell)) counting.get(cell.shard)?.push(cell)
   const { stamp, opening } = identity
   const marks: Cell[] = [
     { kind: 'incarnation', ...identity },
@@ -69,10 +70,7 @@ export function planRewind({ identity, tag, shards, incarnation }: RewindRequest
   return Array.from(names, (shard) => {
     const written = [
       ...marks.map((cell) => ({ content: encodeCell(cell), of: [] as readonly Dot[] })),
-      ...reissue(
-        counting.filter((cell) => cell.shard === shard),
-        roster,
-      ),
+      ...reissue(counting.get(shard) ?? [], roster),
     ]
     return planShard(shard, incarnation(), written, shards.get(shard))
   })

@@ -16,8 +16,7 @@ export function rewind(
 ): { readonly opening: Opening; readonly shards: readonly RewoundShard[] } {
   const identity = { worker, host: 'h', job: 'j', software: 's', restartCount, shardBy: byWorker }
   const known = new Roster()
-  for (const [shard, document] of tag)
-    for (const cell of document.cells()) known.add({ ...cell, shard })
+  for (const [shard, document] of tag) for (const cell of document.cells()) known.add({ ...cell, shard })
   const opening = nextOpening({ environment, identityOf: () => identity }, worker, known, false)
   const ofWorker = new Map([...tag].filter(([shard]) => addressOf(shard).worker === worker))
   const shards = planWorker(environment, identity, opening, ofWorker)

@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { systemTime } from '../../src/base/time.ts'
+import { mergeSnapshots } from '../../src/merge-snapshots.ts'
 import { openSnapshot, openStore } from '../../src/open-store.ts'
 import type { StoreOptions } from '../../src/options.ts'
 import type { Store } from '../../src/store.ts'
@@ -267,6 +269,21 @@ test('a dry run tells what would be done, and does none of it', async () => {
   expect(done.workers.every(({ reissued }) => reissued > 0)).toBe(true)
   expect(readdirSync(join(root, 'checkpoints'))).toEqual(before)
   expect(folds(a)).toEqual(atTag)
+})
+
+test('a process of an earlier attempt that no checkpoint knows of, its clock an hour ahead, is void by the restart count', async () => {
+  const atTag = await firstAttempt(['a'])
+  const ahead = { ...systemTime, now: () => systemTime.now() + 3_600_000 }
+  const unknown = await open('elsewhere', 'a', 1, { time: ahead })
+  work(unknown, 7)
+  await unknown.close()
+  const a = await open('fresh', 'a', 2)
+  await a.rewind('step-1')
+  const merged = join(root, 'merged')
+  await a.close()
+  await mergeSnapshots(merged, [join(root, 'elsewhere'), join(root, 'fresh'), join(root, 'checkpoints')])
+  await using all = await openSnapshot(merged)
+  expect(folds(all)).toEqual(atTag)
 })
 
 test('what a process counts after a rewind adds to what was written once more, in its own later attempts too', async () => {

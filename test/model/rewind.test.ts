@@ -111,7 +111,7 @@ test('of several registers of a key in a shard the one of the latest opening, wi
 
 test('what is void at the tag stays void, and what is live here is deleted, but for who wrote it', () => {
   const [tag, here] = [new ShardDocument(shard), new ShardDocument(shard)]
-  write(tag, 5, 1, register(100, 'void'))
+  write(tag, 5, 1, register(100, 'void', { key: encodeKey(['m']) }))
   write(tag, 6, 2, { kind: 'seal', stamp: 1, opening: opening(2) }, register(90, 'counts'))
   write(here, 7, 3, register(300, 'later'))
   const plans = rewound(tag, here)

@@ -286,6 +286,21 @@ test('a process of an earlier attempt that no checkpoint knows of, its clock an 
   expect(folds(all)).toEqual(atTag)
 })
 
+test('who stands in for a worker that has not been heard of yet does not void it', async () => {
+  await firstAttempt(['a', 'b'])
+  const [a, b] = [await open('fresh', 'a', 1), await open('node-b', 'b', 1)]
+  await b.rewind('step-1')
+  b.counter('calls').add(5)
+  await b.flush()
+  const { workers, present } = await a.rewind('step-1')
+  expect([workers.length, present]).toEqual([2, []])
+  for (const store of stores.splice(0)) await store.close()
+  const merged = join(root, 'merged')
+  await mergeSnapshots(merged, [join(root, 'fresh'), join(root, 'node-b')])
+  await using all = await openSnapshot(merged)
+  expect(all.counter('calls').value).toBe(1 + 1 + 5)
+})
+
 test('what a process counts after a rewind adds to what was written once more, in its own later attempts too', async () => {
   root = temporaryDirectory()
   const a = await open('a', 'a', 0)

@@ -3,7 +3,7 @@
  * snapshots and zombies still hold; on as many workers as there were, on fewer or on more; also after a rewind that broke off half-way.
  *
  * The twin is a job that never went wrong: stores that hold what each worker itself had at the tag, and do the same work since. Checkpoints and rewinds are the real
- * ones, on a file system in memory. `PROPERTY_RUNS` (15) histories.
+ * ones, on a file system in memory. `PROPERTY_RUNS` (8) histories.
  */
 import { expect, test } from 'vitest'
 import { encodeState, type ShardDocument } from '../src/model/shard-document.ts'
@@ -15,7 +15,7 @@ import { SharedFiles } from '../test/support/simulator/shared-files.ts'
 import type { Choices } from './support/choices.ts'
 import { checkRuns, documentsOf, expectSame, JobClock, learn, learnAll } from './support/jobs.ts'
 
-const runs = Number(process.env['PROPERTY_RUNS'] || 15)
+const runs = Number(process.env['PROPERTY_RUNS'] || 8)
 const directory = '/checkpoints'
 const keys = [['k'], ['k', 1], ['m']]
 const ids = [0, 1, 2]

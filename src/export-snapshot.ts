@@ -12,14 +12,18 @@ import { openSnapshot, type SnapshotOptions } from './open-store.ts'
 import { commitFile } from './snapshot/commit-file.ts'
 import { nodeFileSystem } from './base/file-system.ts'
 import { softwareVersion } from './version.ts'
+import { writeCellRows } from './cell-rows.ts'
 
-/** `jsonl`: canonical JSON Lines; `csv`: RFC 4180; `parquet`: typed columns, Snappy; `journal`: a run for people, Markdown, and as JSON. */
-export type ExportFormat = 'jsonl' | 'csv' | 'parquet' | 'journal' | 'journal-json'
+/**
+ * `jsonl`: canonical JSON Lines; `csv`: RFC 4180; `parquet`: typed columns, Snappy; `journal`: a run for people, Markdown, and as JSON; `cells`: every
+ * live cell, exactly, as `importCells` reads it.
+ */
+export type ExportFormat = 'jsonl' | 'csv' | 'parquet' | 'journal' | 'journal-json' | 'cells'
 
 /** How a snapshot is exported. */
 export interface ExportOptions extends SnapshotOptions {
   readonly format: ExportFormat
-  /** Only keys that begin so. @default all */
+  /** Only keys that begin so; not with `cells`. @default all */
   readonly prefix?: Key
   /** CSV and Parquet: a column for each scalar member of values, at most 1,000. @default false */
   readonly flatten?: boolean
@@ -30,7 +34,7 @@ export interface ExportOptions extends SnapshotOptions {
 /** What was written. */
 export interface ExportResult {
   readonly format: ExportFormat
-  /** Keys; of a journal events. */
+  /** Keys; of a journal events; of cells, cells. */
   readonly rows: number
   readonly bytes: number
   /** Of the file, as `sha256sum` shows it. */
@@ -44,7 +48,7 @@ const pieceLength = 64 * 1024
  * Exports what `path` names, as `openSnapshot` opens it, into the file `out`, which appears whole or not at all. Cost: two passes over the
  * entries; memory for one row group, and for a journal its events.
  *
- * Throws what `openSnapshot` throws; `OPTION_INVALID` for an unknown format, `OUTPUT_EXISTS`, `NOT_DURABLE`.
+ * Throws what `openSnapshot` throws; `OPTION_INVALID` for an unknown format, or cells of a prefix, `OUTPUT_EXISTS`, `NOT_DURABLE`.
  */
 export async function exportSnapshot(
   path: string,
@@ -52,7 +56,15 @@ export async function exportSnapshot(
   options: ExportOptions,
 ): Promise<ExportResult> {
   const { format, prefix = [], flatten = false, overwrite = false } = options
-  if (!['jsonl', 'csv', 'parquet', 'journal', 'journal-json'].includes(format)) throw unknownFormat(format)
+  if (!['jsonl', 'csv', 'parquet', 'journal', 'journal-json', 'cells'].includes(format))
+    throw unknownFormat(format)
+  const commit = { fileSystem: nodeFileSystem, random: systemRandom, overwrite }
+  if (format === 'cells') {
+    if (prefix.length > 0) throw prefixOfCells()
+    let cells = 0
+    const file = await commitFile(out, async (sink) => void (cells = await writeCellRows(path, sink)), commit)
+    return { format, rows: cells, ...file }
+  }
   await using store = await openSnapshot(path, options)
   let rows = 0
   function* counted(): Iterable<ExportEntry> {
@@ -73,7 +85,7 @@ export async function exportSnapshot(
         await sink.write(Buffer.from(text))
       } else for (const piece of await piecesOf(format, counted, flatten)) await sink.write(piece)
     },
-    { fileSystem: nodeFileSystem, random: systemRandom, overwrite },
+    commit,
   )
   return { format, rows, bytes: written.bytes, sha256: written.sha256 }
 }
@@ -154,6 +166,14 @@ function unknownFormat(format: unknown): ContextStoreError {
   return new ContextStoreError(
     'OPTION_INVALID',
     `There is no format ${JSON.stringify(format)}.`,
-    'Choose jsonl, csv, parquet, journal or journal-json.',
+    'Choose jsonl, csv, parquet, journal, journal-json or cells.',
+  )
+}
+
+function prefixOfCells(): ContextStoreError {
+  return new ContextStoreError(
+    'OPTION_INVALID',
+    'Cells are exported all, or none: without some the state is another one.',
+    'Leave the prefix out, or choose jsonl.',
   )
 }

@@ -6,6 +6,7 @@ import { doctorCommand } from './commands/doctor.ts'
 import { entriesCommand } from './commands/entries.ts'
 import { exportCommand } from './commands/export.ts'
 import { getCommand } from './commands/get.ts'
+import { importCommand } from './commands/import.ts'
 import { infoCommand } from './commands/info.ts'
 import { keysCommand } from './commands/keys.ts'
 import { mergeCommand } from './commands/merge.ts'
@@ -22,6 +23,7 @@ export const commands: readonly CommandDescription[] = [
   getCommand,
   entriesCommand,
   exportCommand,
+  importCommand,
   infoCommand,
   diffCommand,
   statusCommand,

@@ -49,8 +49,11 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
 }
 
-/** Where `JSON.parse` alone would lose something, or may: looked for in strings, too, because that is quick. */
-const needsCare = /"\$|\d\.0+(?!\d)|\d[eE]|\d{16}|NaN|Infinity/
+/**
+ * Where `JSON.parse` alone would lose something, or may: looked for in strings, too, because that is quick. Whole numbers of 16 digits below 9e15, as
+ * stamps and incarnations are, lose nothing.
+ */
+const needsCare = /"\$|\d\.0+(?!\d)|\d[eE]|\d{17}|9\d{15}|\d{16}\.|\.\d{16}|NaN|Infinity/
 
 /**
  * Reads exact JSON. Cost: that of `JSON.parse` and a search, about ten times that where there are numbers or forms that it would lose. Throws

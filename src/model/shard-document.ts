@@ -431,6 +431,15 @@ export class StateSums {
     addHashes(sums, 1n, incarnation, clock, content)
   }
 
+  /** Adds what is known of a cell by its hashes alone, as `hashCell` makes them. */
+  addHashes(incarnation: number, [first, second]: readonly [bigint, bigint]): void {
+    let sums = this.#sums.get(incarnation)
+    if (sums === undefined) this.#sums.set(incarnation, (sums = { ...noSums }))
+    sums.cells++
+    sums.first = BigInt.asUintN(64, sums.first + first)
+    sums.second = BigInt.asUintN(64, sums.second + second)
+  }
+
   of(incarnation: number): IncarnationSums {
     return this.#sums.get(incarnation) ?? noSums
   }
@@ -475,7 +484,8 @@ function addHashes(
   sums.second = BigInt.asUintN(64, sums.second + sign * second)
 }
 
-function hashCell(incarnation: number, clock: number, content: Uint8Array): readonly [bigint, bigint] {
+/** What a cell counts in the digest: its two hashes. */
+export function hashCell(incarnation: number, clock: number, content: Uint8Array): readonly [bigint, bigint] {
   if (hashScratch.bytes.length < content.length + 16)
     hashScratch.bytes = new Uint8Array(content.length * 2 + 16)
   const { bytes } = hashScratch

@@ -96,7 +96,8 @@ class StrandEncoder {
   }
 }
 
-function* deleteSet(runs: DeadRuns): Generator<Uint8Array> {
+/** The end of an update: what is dead. */
+export function* deleteSet(runs: DeadRuns): Generator<Uint8Array> {
   const dying = descending(runs.keys()).filter((incarnation) => runs.get(incarnation)?.length !== 0)
   let writer = new ByteWriter()
   writer.integer(dying.length)

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commonOptions, type CommandDescription } from '../../src/cli/command.ts'
 import { commands } from '../../src/cli/commands.ts'
 import { exitCodeByFailure, exitCodeMeanings } from '../../src/cli/failures.ts'
-import { mergeSnapshots, openStore } from '../../src/index.ts'
+import { exportSnapshot, mergeSnapshots, openStore } from '../../src/index.ts'
 import { Cairn, jsonLines } from './cairn.ts'
 import { checkpoint, damage, Folder } from './snapshots.ts'
 
@@ -24,6 +24,7 @@ beforeAll(async () => {
   await mergeSnapshots(folder.at('merged'), [one, two])
   writeFileSync(folder.at('one'), readFileSync(one))
   damage(two, folder.at('damaged'), 20)
+  await exportSnapshot(folder.at('merged'), folder.at('job42.cells'), { format: 'cells' })
   await using store = await openStore({ dir: folder.at('store'), worker: 'rank-3' })
   store.set(['shared'], 3)
 })
@@ -113,6 +114,7 @@ describe('fields', () => {
     ['get', ['merged', 'shared']],
     ['entries', ['merged']],
     ['export', ['merged', 'out.csv']],
+    ['import', ['job42.cells', 'fields.cairn']],
     ['info', ['merged']],
     ['diff', ['one', 'merged']],
     ['status', ['store']],

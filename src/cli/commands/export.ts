@@ -11,11 +11,11 @@ import { formatBytes, formatCount, formatFacts } from '../text.ts'
 
 export const exportCommand: CommandDescription = {
   name: 'export',
-  summary: 'write keys and values as JSON Lines, CSV or Parquet, or the journal of a run',
+  summary: 'write keys and values as JSON Lines, CSV or Parquet, the journal of a run, or every cell',
   description:
     'Writes the keys that begin with PREFIX, with their values, into a file that other programs open. The columns of ' +
     'CSV and Parquet are key (a JSON list), key_1, key_2, ... (its elements, typed), value (JSON), worker, time and ' +
-    'conflicts.',
+    'conflicts. Cells are everything that is there, to be read, compared, edited and imported again (cairn import).',
   operands: [
     pathOperand,
     { name: 'OUT', text: 'the file to write; it appears whole or not at all' },
@@ -24,7 +24,7 @@ export const exportCommand: CommandDescription = {
   options: [
     {
       flags: '--format <FORMAT>',
-      text: 'jsonl, csv, parquet, journal (Markdown) or journal-json; without it, as the name of OUT ends (.md is a journal)',
+      text: 'jsonl, csv, parquet, journal (Markdown), journal-json or cells; without it, as the name of OUT ends (.md is a journal)',
     },
     { flags: '--flatten', text: 'CSV and Parquet: a column for each scalar member of values, value.NAME' },
     { flags: '--overwrite', text: 'replace OUT where it exists' },
@@ -39,6 +39,7 @@ const formats: readonly string[] = [
   'parquet',
   'journal',
   'journal-json',
+  'cells',
 ] satisfies ExportFormat[]
 
 async function runExport(call: Call): Promise<void> {
@@ -73,6 +74,6 @@ function formatOf(call: Call, out: string): ExportFormat {
   throw new CommandError(
     'USAGE',
     `There is no format ${JSON.stringify(format)}.`,
-    'Give --format jsonl, csv, parquet, journal or journal-json, or a name that ends in .jsonl, .csv, .parquet or .md.',
+    'Give --format jsonl, csv, parquet, journal, journal-json or cells, or a name that ends in .jsonl, .csv, .parquet, .md or .cells.',
   )
 }

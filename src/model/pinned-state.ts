@@ -5,12 +5,21 @@
 import type { Clocks } from './clocks.ts'
 import type { LiveCell, ShardView } from './shard-document.ts'
 
+/** Clocks are kept in groups of so many: what dies while others are read costs no sorting of all that died. */
+const groupClocks = 1024
+
+/** What of one incarnation died since and is still to be read, by group, then clock. */
+interface Died {
+  readonly groups: Map<number, Map<number, LiveCell>>
+  /** Groups below were read, and are gone. */
+  lowest: number
+}
+
 /** To be read once: incarnations in any order, the cells of each ascending. Whoever pins a state tells it every death from that moment on. */
 export class PinnedState implements ShardView {
   readonly clocks: Clocks
   readonly #now: () => ShardView
-  /** Of each incarnation what died since and is still to be read. */
-  readonly #died = new Map<number, { readonly cells: Map<number, LiveCell>; order: number[] | undefined }>()
+  readonly #died = new Map<number, Died>()
 
   /** @param now the shard as it is when it is asked; called anew for every read */
   constructor(clocks: Clocks, now: () => ShardView) {
@@ -18,43 +27,77 @@ export class PinnedState implements ShardView {
     this.#now = now
   }
 
-  /** Takes in what died in one change. */
+  /** Takes in what died in one change. Cost: O(what died). */
   keep(died: readonly LiveCell[]): void {
     for (const cell of died) {
-      if (cell.clock >= (this.clocks.get(cell.incarnation) ?? 0)) continue
-      let kept = this.#died.get(cell.incarnation)
-      if (kept === undefined) {
-        kept = { cells: new Map<number, LiveCell>(), order: undefined }
-        this.#died.set(cell.incarnation, kept)
-      }
+      const { incarnation, clock } = cell
+      if (clock >= (this.clocks.get(incarnation) ?? 0)) continue
+      let kept = this.#died.get(incarnation)
+      if (kept === undefined) this.#died.set(incarnation, (kept = { groups: new Map(), lowest: 0 }))
+      const number = Math.floor(clock / groupClocks)
+      if (number < kept.lowest) continue
+      let group = kept.groups.get(number)
+      if (group === undefined) kept.groups.set(number, (group = new Map()))
       // A repair puts another content at the same dot: the first is that of the moment.
-      if (kept.cells.has(cell.clock)) continue
-      kept.cells.set(cell.clock, cell)
-      kept.order = undefined
+      if (!group.has(clock)) group.set(clock, cell)
     }
   }
 
+  /** Cost: that of the range as it is now, of what died in it, and of one look-up for each 1,024 clocks. */
   *live(incarnation: number, from: number, to: number): Iterable<LiveCell> {
     const end = Math.min(to, this.clocks.get(incarnation) ?? 0)
-    const died = this.#diedFrom(incarnation, from, end)
-    let next = 0
+    const died = new DiedCells(this.#died.get(incarnation), from)
     for (const cell of this.#now().live(incarnation, from, end)) {
-      for (; next < died.length && (died[next] as LiveCell).clock < cell.clock; next++)
-        yield died[next] as LiveCell
-      if (died[next]?.clock !== cell.clock) yield cell
+      if (died.mayBeBelow(cell.clock)) yield* died.below(cell.clock)
+      if (!died.has(cell.clock)) yield cell
     }
-    for (; next < died.length; next++) yield died[next] as LiveCell
+    if (died.mayBeBelow(end)) yield* died.below(end)
+  }
+}
+
+/** What died, ascending, read no farther than it is asked for. */
+class DiedCells {
+  readonly #died: Died | undefined
+  #group: number
+  #from: number
+  /** Of the group, from the last to the first that is left. */
+  #left: LiveCell[]
+
+  /** Lets go of the groups below: they were read. */
+  constructor(died: Died | undefined, from: number) {
+    this.#died = died
+    this.#from = from
+    this.#group = Math.floor(from / groupClocks)
+    for (; died !== undefined && died.lowest < this.#group; died.lowest++) died.groups.delete(died.lowest)
+    this.#left = this.#sorted()
   }
 
-  /** Lets go of what is below: it was read. */
-  #diedFrom(incarnation: number, from: number, to: number): LiveCell[] {
-    const kept = this.#died.get(incarnation)
-    if (kept === undefined) return []
-    kept.order ??= [...kept.cells.keys()].sort((a, b) => a - b)
-    const { cells, order } = kept
-    let read = 0
-    for (; read < order.length && (order[read] as number) < from; read++) cells.delete(order[read] as number)
-    if (read > 0) order.splice(0, read)
-    return order.filter((clock) => clock < to).map((clock) => cells.get(clock) as LiveCell)
+  /** Asked for each cell: quick. */
+  mayBeBelow(clock: number): boolean {
+    if (this.#died === undefined || this.#died.groups.size === 0) return false
+    return (this.#left.at(-1)?.clock ?? (this.#group + 1) * groupClocks - 1) < clock
+  }
+
+  *below(clock: number): Iterable<LiveCell> {
+    for (;;) {
+      for (let next = this.#left.at(-1); next !== undefined && next.clock < clock; next = this.#left.at(-1)) {
+        this.#left.pop()
+        yield next
+      }
+      if (this.#left.length > 0 || (this.#group + 1) * groupClocks >= clock) return
+      this.#group++
+      this.#left = this.#sorted()
+    }
+  }
+
+  /** Whether a cell that `below` has come to is one whose content was another one. */
+  has(clock: number): boolean {
+    if (this.#died === undefined || this.#died.groups.size === 0) return false
+    return this.#died.groups.get(Math.floor(clock / groupClocks))?.has(clock) === true
+  }
+
+  #sorted(): LiveCell[] {
+    const cells = this.#died?.groups.get(this.#group)?.values() ?? []
+    return [...cells].filter(({ clock }) => clock >= this.#from).sort((a, b) => b.clock - a.clock)
   }
 }

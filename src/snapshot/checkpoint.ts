@@ -346,17 +346,13 @@ export class Checkpoints {
 
 const noDeadRuns: DeadRuns = new Map()
 
-/** Lets others have their turn now and then, where there is much to encode. */
+/** Lets others have their turn after every slice, where there is much to encode: a slice is a millisecond or two. */
 async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let slices = 0
   for (const piece of pieces) {
     if (piece.length > 0) yield piece
-    else if (++slices % slicesInTurn === 0) await nextTurn()
+    else await nextTurn()
   }
 }
-
-/** Slices of 1,000 cells that are encoded before others get their turn. */
-const slicesInTurn = 4
 
 function checkRequest({ tag, generation }: CheckpointRequest): void {
   if (tag !== undefined && (typeof tag !== 'string' || tag.length > tagLengthMax || !tag.isWellFormed())) {

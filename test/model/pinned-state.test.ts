@@ -1,0 +1,101 @@
+/** A pinned state shows one moment, whatever dies while it is read, and reads no more at a time than it is asked for. */
+import { expect, test } from 'vitest'
+import { seededRandom } from '../../src/base/random.ts'
+import { LiveCells } from '../../src/model/live-cells.ts'
+import { PinnedState } from '../../src/model/pinned-state.ts'
+import type { LiveCell } from '../../src/model/shard-document.ts'
+import { encodeInSlices } from '../../src/model/state-encoder.ts'
+
+const incarnation = 7
+
+function cellAt(clock: number, byte = 1): LiveCell {
+  return {
+    incarnation,
+    clock,
+    content: Uint8Array.of(byte, clock & 0xff, clock >> 8),
+    indexKey: new Uint8Array(0),
+  }
+}
+
+/** A shard that counts the cells that are read of it. */
+class CountedShard {
+  read = 0
+  readonly cells = new LiveCells()
+  readonly clocks: Map<number, number>
+
+  constructor(clocks: readonly number[], end: number) {
+    for (const clock of clocks) this.cells.add(cellAt(clock))
+    this.clocks = new Map([[incarnation, end]])
+  }
+
+  *live(of: number, from: number, to: number): Iterable<LiveCell> {
+    for (const cell of this.cells.range(of, from, to)) {
+      this.read++
+      yield cell
+    }
+  }
+}
+
+test.each([1, 2, 3, 4, 5])('what dies between slices is still of the moment, seed %i', (seed) => {
+  const random = seededRandom(seed)
+  const end = 9_000
+  const clocks = Array.from({ length: end }, (_, i) => i).filter(
+    (i) => random.fraction() < 0.6 && (i < 3_000 || i > 6_500),
+  )
+  const before = new CountedShard(clocks, end)
+  const wanted = Buffer.concat([...encodeInSlices(before, new Map(), new Map())])
+
+  const shard = new CountedShard(clocks, end)
+  const pinned = new PinnedState(shard.clocks, () => shard)
+  const alive = new Set(clocks)
+  const pieces: Uint8Array[] = []
+  const die = (): void => {
+    const some = [...alive].filter(() => random.fraction() < 0.05)
+    for (const clock of some) {
+      alive.delete(clock)
+      shard.cells.remove(incarnation, clock)
+    }
+    // In no order; a cell of later, and one that dies a second time with another content, do not count.
+    pinned.keep([...some.toReversed().map((clock) => cellAt(clock)), cellAt(end + 3)])
+    pinned.keep(some.map((clock) => cellAt(clock, 2)))
+  }
+  die()
+  for (const piece of encodeInSlices(pinned, new Map(), new Map())) {
+    pieces.push(piece)
+    if (piece.length === 0) die()
+  }
+  expect(Buffer.concat(pieces).equals(wanted)).toBe(true)
+  expect(alive.size).toBeLessThan(clocks.length * 0.95)
+})
+
+test('a slice reads at most a thousand cells and one, also of what died', () => {
+  const end = 20_000
+  const shard = new CountedShard(
+    Array.from({ length: end }, (_, i) => i),
+    end,
+  )
+  const pinned = new PinnedState(shard.clocks, () => shard)
+  for (let clock = end - 1; clock >= 0; clock -= 2) {
+    shard.cells.remove(incarnation, clock)
+    pinned.keep([cellAt(clock)])
+  }
+  let [slices, cells, most] = [0, 0, 0]
+  const view = {
+    clocks: pinned.clocks,
+    *live(of: number, from: number, to: number): Iterable<LiveCell> {
+      for (const cell of pinned.live(of, from, to)) {
+        cells++
+        yield cell
+      }
+    },
+  }
+  for (const piece of encodeInSlices(view, new Map(), new Map())) {
+    if (piece.length > 0) continue
+    slices++
+    most = Math.max(most, cells)
+    cells = 0
+  }
+  expect(slices).toBe(19)
+  expect(most).toBeLessThanOrEqual(1_001)
+  expect(shard.read).toBeLessThanOrEqual(end / 2 + 2 * slices)
+})

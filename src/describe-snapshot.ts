@@ -19,6 +19,13 @@ export interface ShardDescription {
 export interface SnapshotDescription {
   readonly environment: string
   readonly generation: number
+  /** Of an increment, what it is read on top of; `null` for a file that holds all itself. */
+  readonly base: {
+    /** The generation that it names. */
+    readonly generation: number
+    /** All files below it, newest first. */
+    readonly files: readonly string[]
+  } | null
   readonly tag: string
   readonly job: string
   readonly software: string
@@ -39,6 +46,8 @@ export async function describeSnapshot(path: string): Promise<SnapshotDescriptio
   await using file = await openSnapshotFile(path)
   const { sections, bytes } = file
   const { environment, generation, tag, job, software } = file.manifest
+  const below = file.manifest.base
+  const base = below === undefined ? null : { generation: below.generation, files: file.basePaths }
   const shards = sections.map(({ shard, cells, storedBytes, rawBytes, clocks, digest }) => ({
     shard,
     cells,
@@ -48,5 +57,5 @@ export async function describeSnapshot(path: string): Promise<SnapshotDescriptio
     digest,
   }))
   const [digest, cells] = [digestOfSections(sections), cellsOfSections(sections)]
-  return { environment, generation, tag, job, software, bytes, cells, digest, shards }
+  return { environment, generation, base, tag, job, software, bytes, cells, digest, shards }
 }

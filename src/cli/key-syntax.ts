@@ -35,6 +35,22 @@ export function formatKey(key: Key): string {
   return key.map(formatElement).join('/')
 }
 
+/** The order in which keys are listed: element by element, texts (by their UTF-8) before numbers before `false` before `true`; a beginning first. */
+export function compareKeys(a: Key, b: Key): number {
+  for (let i = 0; i < a.length && i < b.length; i++) {
+    const order = compareElements(a[i] as KeyElement, b[i] as KeyElement)
+    if (order !== 0) return order
+  }
+  return a.length - b.length
+}
+
+function compareElements(a: KeyElement, b: KeyElement): number {
+  if (typeof a === 'string' && typeof b === 'string')
+    return a === b ? 0 : Buffer.from(a).compare(Buffer.from(b))
+  const rank = (element: KeyElement): number => ['string', 'number', 'boolean'].indexOf(typeof element)
+  return rank(a) - rank(b) || Number(a) - Number(b)
+}
+
 function parseJson(text: string): KeyElement[] {
   let parsed: unknown
   try {

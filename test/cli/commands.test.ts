@@ -55,6 +55,21 @@ describe('info', () => {
     expect(lines.at(-1)).toMatch(/^context\/rank-1\/all +\d+ +[\d,]+ +1$/)
   })
 
+  test('tells what an increment is based on', async () => {
+    const directory = folder.at('increments')
+    await using store = await openStore({ worker: 'rank-1', checkpoint: { dir: directory } })
+    const paths: string[] = []
+    for (let i = 0; i < 4; i++) {
+      for (let j = 0; j < 100; j++) if (i === 0 || j === i) store.set(['row', j], i)
+      paths.push((await store.checkpoint()).path)
+    }
+    const [, second = '', third = '', fourth = ''] = paths
+    expect((await run('info', second)).stdout).toMatch(/^base +-$/m)
+    expect((await run('info', fourth)).stdout).toMatch(/^base +generation 3, 2 files below$/m)
+    const [printed] = jsonLines((await run('info', '--json', fourth)).stdout)
+    expect(printed).toMatchObject({ base: { generation: 3, files: [third, second] } })
+  })
+
   test('tells that a file is merged, and refuses a damaged one', async () => {
     expect((await run('info', merged)).stdout).toContain('origin    merged\n')
     const cut = folder.at('cut.cairn')

@@ -1,8 +1,9 @@
 /** Keys on a command line: both forms, what is refused, and that what is printed can be typed. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { formatKey, parseKey, parsePrefix } from '../../src/cli/key-syntax.ts'
+import { compareKeys, formatKey, parseKey, parsePrefix } from '../../src/cli/key-syntax.ts'
 import type { Key } from '../../src/index.ts'
+import { encodeKey } from '../../src/model/key.ts'
 
 describe('a key', () => {
   test.each<[string, Key]>([
@@ -102,4 +103,25 @@ describe('a printed key', () => {
   ])('%j', (key, text) => {
     expect(formatKey(key)).toBe(text)
   })
+})
+
+test('keys compare as they are listed', () => {
+  const keys: Key[] = [
+    ['a'],
+    ['a', 'b'],
+    ['a', -5],
+    ['a', 2],
+    ['a', 10],
+    ['a', false],
+    ['a', true, 'x'],
+    ['a\0'],
+    ['ab'],
+    ['\uffee'],
+    ['\u{1f600}'],
+    [7],
+    [true],
+  ]
+  for (const a of keys)
+    for (const b of keys)
+      expect(Math.sign(compareKeys(a, b))).toBe(Math.sign(Buffer.from(encodeKey(a)).compare(encodeKey(b))))
 })

@@ -2,7 +2,7 @@
 import type { SnapshotDescription } from '../../index.ts'
 import type { Call, CommandDescription } from '../command.ts'
 import { loadLibrary } from '../library.ts'
-import { formatBytes, formatCount, formatFacts, formatTable, printable } from '../text.ts'
+import { formatBytes, formatCount, formatFacts, formatQuantity, formatTable, printable } from '../text.ts'
 
 export const infoCommand: CommandDescription = {
   name: 'info',
@@ -25,12 +25,12 @@ async function runInfo({ operands, output }: Call): Promise<void> {
 }
 
 function infoJson(path: string, described: SnapshotDescription) {
-  const { environment, generation, tag, job, software, bytes, cells, digest, shards } = described
-  return { path, environment, generation, tag, job, software, bytes, cells, digest, shards }
+  const { environment, generation, base, tag, job, software, bytes, cells, digest, shards } = described
+  return { path, environment, generation, base, tag, job, software, bytes, cells, digest, shards }
 }
 
 function linesOf(path: string, described: SnapshotDescription): string[] {
-  const { environment, generation, tag, job, software, bytes, cells, digest, shards } = described
+  const { environment, generation, base, tag, job, software, bytes, cells, digest, shards } = described
   const origin: [string, string][] =
     environment === ''
       ? [['origin', 'merged']]
@@ -38,6 +38,12 @@ function linesOf(path: string, described: SnapshotDescription): string[] {
           ['job', printable(job)],
           ['environment', printable(environment)],
           ['generation', formatCount(generation)],
+          [
+            'base',
+            base === null
+              ? '-'
+              : `generation ${formatCount(base.generation)}, ${formatQuantity(base.files.length, 'file')} below`,
+          ],
           ['tag', tag === '' ? '-' : printable(tag)],
           ['software', printable(software)],
         ]

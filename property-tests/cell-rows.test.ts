@@ -47,7 +47,7 @@ const scalars: readonly Value[] = [
   Number.POSITIVE_INFINITY,
   5n,
   -(2n ** 63n),
-  new Float(1) as unknown as Value,
+  new Float(1),
   '',
   'é\n"\u2028\u0000',
   '$bytes',

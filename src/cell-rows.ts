@@ -52,8 +52,7 @@ const rowsVersion = 1
  * temporary file as large. Throws what `mergeSnapshots` throws.
  */
 export async function writeCellRows(path: string, sink: ByteSink): Promise<number> {
-  const { stat } = nodeFileSystem
-  const isDirectory = await stat(path).then(
+  const isDirectory = await nodeFileSystem.stat(path).then(
     (facts) => !facts.isFile(),
     () => false,
   )
@@ -353,7 +352,7 @@ class CellRows {
     await this.#addNew(
       shard,
       number,
-      this.#at(number, () => edited(content, dot, stamp)),
+      this.#at(number, () => rewritten(content, dot, stamp)),
     )
   }
 
@@ -555,7 +554,7 @@ function headOf(row: Row): ShardHead {
 }
 
 /** What an edited row writes: a register is written now, over what it was; whatever adds up stays of its time. */
-function edited(content: Uint8Array, { incarnation, clock }: Dot, stamp: number): Uint8Array {
+function rewritten(content: Uint8Array, { incarnation, clock }: Dot, stamp: number): Uint8Array {
   const cell = keepingFloats(() => decodeCell(content))
   if (cell?.kind !== 'register') return content
   const context = new Map(cell.context)

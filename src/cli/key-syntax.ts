@@ -47,8 +47,11 @@ export function compareKeys(a: Key, b: Key): number {
 function compareElements(a: KeyElement, b: KeyElement): number {
   if (typeof a === 'string' && typeof b === 'string')
     return a === b ? 0 : Buffer.from(a).compare(Buffer.from(b))
-  const rank = (element: KeyElement): number => ['string', 'number', 'boolean'].indexOf(typeof element)
-  return rank(a) - rank(b) || Number(a) - Number(b)
+  return rankOf(a) - rankOf(b) || Number(a) - Number(b)
+}
+
+function rankOf(element: KeyElement): number {
+  return ['string', 'number', 'boolean'].indexOf(typeof element)
 }
 
 function parseJson(text: string): KeyElement[] {

@@ -119,7 +119,7 @@ export function contentOfRow(row: Row, stamp: Stamp): Uint8Array {
   }
   const kind = row['kind'] as Cell['kind']
   if (typeof kind !== 'string' || !Object.hasOwn(namesOfKind, kind))
-    throw invalid(`there is no kind ${String(JSON.stringify(kind))}`)
+    throw invalid(`there is no kind ${JSON.stringify(kind)}`)
   checkNames(row, [...namesOfKind[kind], 'kind', 'stamp'])
   const content = encodeCell(cellOf(kind, row, (row['stamp'] ?? stamp) as Stamp))
   checkCell(content)

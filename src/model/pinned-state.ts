@@ -61,14 +61,15 @@ class DiedCells {
   #group: number
   #from: number
   /** Of the group, from the last to the first that is left. */
-  #left: LiveCell[]
+  #left: LiveCell[] = []
 
   /** Lets go of the groups below: they were read. */
   constructor(died: Died | undefined, from: number) {
     this.#died = died
     this.#from = from
     this.#group = Math.floor(from / groupClocks)
-    for (; died !== undefined && died.lowest < this.#group; died.lowest++) died.groups.delete(died.lowest)
+    if (died === undefined) return
+    for (; died.lowest < this.#group; died.lowest++) died.groups.delete(died.lowest)
     this.#left = this.#sorted()
   }
 

@@ -63,11 +63,11 @@ describe('info', () => {
       for (let j = 0; j < 100; j++) if (i === 0 || j === i) store.set(['row', j], i)
       paths.push((await store.checkpoint()).path)
     }
-    const [, second = '', third = '', fourth = ''] = paths
-    expect((await run('info', second)).stdout).toMatch(/^base +-$/m)
+    const [, full = '', third = '', fourth = ''] = paths
+    expect((await run('info', full)).stdout).toMatch(/^base +-$/m)
     expect((await run('info', fourth)).stdout).toMatch(/^base +generation 3, 2 files below$/m)
     const [printed] = jsonLines((await run('info', '--json', fourth)).stdout)
-    expect(printed).toMatchObject({ base: { generation: 3, files: [third, second] } })
+    expect(printed).toMatchObject({ base: { generation: 3, files: [third, full] } })
   })
 
   test('tells that a file is merged, and refuses a damaged one', async () => {

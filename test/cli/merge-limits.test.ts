@@ -40,7 +40,7 @@ afterAll(() => {
 
 /** Runs a line of bash in which `$CAIRN` is the command; `unshare` gives it mounts of its own. */
 function shell(line: string, ...wrapper: readonly string[]) {
-  const [program = 'bash', ...words] = [...wrapper, 'bash', '--norc', '-c', line]
+  const [program, ...words] = [...wrapper, 'bash', '--norc', '-c', line] as [string, ...string[]]
   const environment = { PATH: process.env['PATH'], CAIRN: `${process.execPath} ${cairn.script}` }
   return spawnSync(program, words, { cwd: folder.path, env: environment, encoding: 'utf8' })
 }

@@ -77,9 +77,7 @@ test('an edited row is a new cell of a new incarnation, and what it replaces is 
   await mergeSnapshots(both, [out, checkpoints], { overwrite: true })
   await using store = await openSnapshot(both)
   expect(store.get(['partition', 1])).toEqual({ mean: 4.5, unit: 'K' })
-  expect(store.conflicts([...['partition', 1]])).toSatisfy(
-    (found: Iterable<unknown>) => [...found].length === 0,
-  )
+  expect(store.conflicts(['partition', 1])).toSatisfy((found: Iterable<unknown>) => [...found].length === 0)
   expect(store.entry(['partition', 1])).toMatchObject({ worker: 'rank-1' })
 })
 

@@ -39,10 +39,10 @@ afterAll(() => {
 })
 
 /** Runs a line of bash in which `$CAIRN` is the command; `unshare` gives it mounts of its own. */
-function shell(line: string, ...wrapper: readonly string[]) {
-  const [program, ...words] = [...wrapper, 'bash', '--norc', '-c', line] as [string, ...string[]]
+function shell(line: string, program = 'bash', words: readonly string[] = []) {
   const environment = { PATH: process.env['PATH'], CAIRN: `${process.execPath} ${cairn.script}` }
-  return spawnSync(program, words, { cwd: folder.path, env: environment, encoding: 'utf8' })
+  const options = { cwd: folder.path, env: environment, encoding: 'utf8' } as const
+  return spawnSync(program, [...words, '--norc', '-c', line], options)
 }
 
 test('1,000 inputs merge with 256 descriptors', { timeout: 120_000 }, () => {
@@ -58,7 +58,7 @@ test('1,000 inputs merge with 256 descriptors', { timeout: 120_000 }, () => {
 test.skipIf(!canMount)('a full disk: a typed error, and nothing of the output', { timeout: 120_000 }, () => {
   const line =
     'mount -t tmpfs -o size=64k none full && $CAIRN merge --json full/out - < list; echo "$? $(ls -A full | wc -l)"'
-  const run = shell(line, 'unshare', '-m')
+  const run = shell(line, 'unshare', ['-m', 'bash'])
   expect(run.stdout.trimEnd().split('\n').at(-1)).toBe('4 0')
   expect(run.stdout + run.stderr).toMatch(/NOT_DURABLE/)
   expect(run.stdout + run.stderr).toMatch(/The file system is full/)
@@ -67,7 +67,7 @@ test.skipIf(!canMount)('a full disk: a typed error, and nothing of the output', 
 test.skipIf(!canMount)('a full disk while importing, likewise', { timeout: 120_000 }, () => {
   const line =
     '$CAIRN export --format cells out cells >&2 && mount -t tmpfs -o size=64k none full && $CAIRN import --json cells full/out; echo "$? $(ls -A full | wc -l)"'
-  const run = shell(line, 'unshare', '-m')
+  const run = shell(line, 'unshare', ['-m', 'bash'])
   expect(run.stdout.trimEnd().split('\n').at(-1)).toBe('4 0')
   expect(run.stdout + run.stderr).toMatch(/NOT_DURABLE/)
 })

@@ -3,7 +3,7 @@
  *
  * It is what replication and snapshots see of a store: they exchange shard names, updates and clocks with it and know nothing of cells.
  */
-import { toMapKey } from './base/bytes.ts'
+import { toHex, toMapKey } from './base/bytes.ts'
 import type { Random } from './base/random.ts'
 import type { Time, Timer } from './base/time.ts'
 import { ContextStoreError } from './errors.ts'
@@ -74,6 +74,8 @@ export class Environment implements Replica {
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
   #sequence = 0
+  /** Drawn when it is asked for. */
+  #opening: string | undefined
   readonly #outgoing = new Map<string, Map<ShardName, [Change, ...Change[]]>>()
   #telling: Timer | undefined
 
@@ -246,6 +248,12 @@ export class Environment implements Replica {
   onChange(listener: ChangeListener, pace = atOnce): () => void {
     this.#listeners.set(listener, pace)
     return () => this.#listeners.delete(listener)
+  }
+
+  /** Random name of this opening of the environment, 16 hexadecimal characters: what positions of watchers begin with. */
+  get opening(): string {
+    this.#opening ??= toHex(this.random.bytes(8))
+    return this.#opening
   }
 
   /** Commits since this environment was opened. */

@@ -1,8 +1,9 @@
 /**
  * Watching: every change of a key once, or a word that some were skipped; and waiting until something holds, without polling.
  *
- * A position says how far a watcher is in the change feed of this environment: `<environment>:<sequence>`, and `:<keys>` where it is within a
- * commit, after so many of its keys. It means nothing to other environments.
+ * A position says how far a watcher is in what was committed since this environment was opened: `<opening>:<sequence>`, and `:<keys>` where it is within a commit, after so
+ * many of its keys. It means nothing to other environments, nor to another opening of this one: a killed process may have told of commits that the disk does not have,
+ * and other commits bear their numbers now.
  */
 import type { CommitNotice, Environment } from './environment.ts'
 import { ContextStoreError } from './errors.ts'
@@ -27,7 +28,7 @@ export type WatchEvent =
 export interface WatchOptions {
   /** Only keys that begin with this. @default all */
   readonly prefix?: Key
-  /** Resume after the position of an event. Changes in between are told once a key, as it is now. @default from now on */
+  /** Resume after the position of an event of this opening; one of another, or too old, is answered with `skipped`. Changes in between are told once a key, as it is now. @default from now on */
   readonly since?: string
 }
 
@@ -79,10 +80,10 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
   }
 
   #catchUp(since: string): void {
-    const known = placeOf(since, this.#environment.environment)
+    const known = placeOf(since, this.#environment.opening)
     const missed = known && this.#environment.noticesAfter(known.sequence)
     if (missed === undefined) {
-      const position = `${this.#environment.environment}:${this.#environment.sequence}`
+      const position = `${this.#environment.opening}:${this.#environment.sequence}`
       this.#events.push({ type: 'skipped', position })
       return
     }
@@ -118,12 +119,11 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     const changes: Change[] = []
     for (const [i, place] of indexKeys.entries()) {
       if (i < told || !this.#isWatched(place)) continue
-      const position = `${this.#environment.environment}:${sequence}:${i + 1}`
+      const position = `${this.#environment.opening}:${sequence}:${i + 1}`
       changes.push({ key: decodeKey(place, 1), position })
     }
     const last = changes.pop()
-    if (last !== undefined)
-      changes.push({ ...last, position: `${this.#environment.environment}:${sequence}` })
+    if (last !== undefined) changes.push({ ...last, position: `${this.#environment.opening}:${sequence}` })
     return changes
   }
 
@@ -190,9 +190,9 @@ function timedOut(timeoutMs: number): ContextStoreError {
 }
 
 /** After which commit a position lies, and after how many keys of the next one. */
-function placeOf(position: string, environment: string): { sequence: number; keys: number } | undefined {
+function placeOf(position: string, opening: string): { sequence: number; keys: number } | undefined {
   const [of, ...numbers] = position.split(':')
   const [sequence = NaN, keys] = numbers.map(Number)
-  if (of !== environment || !Number.isSafeInteger(sequence)) return undefined
+  if (of !== opening || !Number.isSafeInteger(sequence)) return undefined
   return keys === undefined ? { sequence, keys: 0 } : { sequence: sequence - 1, keys }
 }

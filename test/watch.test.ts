@@ -1,7 +1,10 @@
 import { expect, test } from 'vitest'
 import { meet, openAlone } from './support/meet.ts'
-import { watchEventsMax } from '../src/watch.ts'
-import type { Watcher, WatchEvent } from '../src/index.ts'
+import { seededRandom } from '../src/base/random.ts'
+import { Environment } from '../src/environment.ts'
+import { systemTime, type WatchEvent } from '../src/index.ts'
+import { MemoryStorage } from '../src/storage/memory-storage.ts'
+import { Watcher, watchEventsMax } from '../src/watch.ts'
 
 /** What waits in a watcher now. */
 async function take(watcher: Watcher, count: number): Promise<WatchEvent[]> {
@@ -55,6 +58,18 @@ test('a position of another environment, or of nothing at all, is answered with 
   const [event] = await take(b.watch({ since: 'nonsense' }), 1)
   expect(event?.type).toBe('skipped')
   expect(short(await take(a.watch({ since: event?.position as string }), 1))).toEqual(['skipped'])
+})
+
+test('a position of another opening of the environment is answered with a skip, also where this one has as many commits', async () => {
+  const random = seededRandom(3)
+  const memory = new MemoryStorage(random)
+  const openings = [1, 2].map((seed) => new Environment(memory, systemTime, seededRandom(seed)))
+  const [before, after] = openings.map((environment) => (since?: string) => {
+    const options = since === undefined ? {} : { since }
+    return new Watcher(environment, options, () => undefined)
+  })
+  const [told] = await take(before?.('nonsense') as Watcher, 1)
+  expect(short(await take(after?.(told?.position) as Watcher, 1))).toEqual(['skipped'])
 })
 
 test('a reader that is too slow is told that it skipped, and from where to go on', async () => {

@@ -429,6 +429,31 @@ test('an agent is killed again and again: what a client sends again is done once
   expect(events).toHaveLength(writes)
 })
 
+test('a watch from a position of an agent that was killed is told that changes were skipped, however many the next one has made', async () => {
+  const at = place()
+  const first = await start(at)
+  const client = await connected(first.socket)
+  await client.ask({ ask: 'watch', prefix: ['k'] })
+  const n = client.write(['set', ['k', 1], 1])
+  let position: unknown
+  while (position === undefined) ({ position } = await client.answer())
+  await stop(first, 'SIGKILL')
+  client.hangUp()
+  const next = await start(at)
+  // As many commits as the killed one had told of: its position would be here, and what it lost for ever after it.
+  const writer = await connected(next.socket)
+  for (let i = 0; i < 5; i++) {
+    const sees = await connected(next.socket, 'rank-1')
+    const since = { ask: 'watch', prefix: ['k'], since: position }
+    expect(await sees.ask(since)).toMatchObject({ watching: true })
+    expect(await sees.answer()).toMatchObject({ n: sees.n, skipped: true })
+    sees.hangUp()
+    writer.write(['set', ['k', n + i], i])
+    await writer.ask({ ask: 'flush' })
+  }
+  await stop(next)
+})
+
 describe('HTTP', () => {
   const curl = promisify(execFile)
   const post = async (socket: string, address: string, ...words: string[]): Promise<string> => {

@@ -4,6 +4,7 @@
  * It is what replication and snapshots see of a store: they exchange shard names, updates and clocks with it and know nothing of cells.
  */
 import { toHex, toMapKey } from './base/bytes.ts'
+import { changedSince, recentDiff } from './change-feed.ts'
 import type { Random } from './base/random.ts'
 import type { Time, Timer } from './base/time.ts'
 import { ContextStoreError } from './errors.ts'
@@ -23,11 +24,12 @@ import {
   type LiveCell,
   type ShardView,
 } from './model/shard-document.ts'
+import { RootSum } from './model/root-sum.ts'
 import { addressOf, type ShardName } from './model/shard.ts'
 import { StampClock, stampAheadMsMax } from './model/stamp.ts'
 import type { Update } from './model/update.ts'
 import type { ShardClocks } from './replication/confirmations.ts'
-import type { Replica, ShardState, ShardUpdate } from './replication/replica.ts'
+import type { Replica, Resumption, ShardState, ShardUpdate } from './replication/replica.ts'
 import type { SnapshotSource } from './snapshot/checkpoint.ts'
 import { encodeVersion, type SeenVersion } from './seen-version.ts'
 import type { Storage } from './storage/storage.ts'
@@ -74,6 +76,7 @@ export class Environment implements Replica {
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
   #sequence = 0
+  readonly #rootSum: RootSum
   /** Drawn when it is asked for. */
   #opening: string | undefined
   readonly #outgoing = new Map<string, Map<ShardName, [Change, ...Change[]]>>()
@@ -84,6 +87,7 @@ export class Environment implements Replica {
     this.time = time
     this.random = random
     this.covered = new CoveredUnits(storage, this.roster)
+    this.#rootSum = new RootSum(storage.shards())
     for (const kind of [cellKind.incarnation, cellKind.seal]) {
       const start = indexKey(kind, new Uint8Array(0))
       for (const { cells } of storage.scan(start, prefixEnd(start)))
@@ -166,12 +170,42 @@ export class Environment implements Replica {
     return rootDigest(this.storage.shards())
   }
 
+  rootSum(): string {
+    return this.#rootSum.digest
+  }
+
+  get position(): number | undefined {
+    return this.storage.position
+  }
+
+  changedSince(position: number): ReadonlyMap<ShardName, Clocks> | undefined {
+    return changedSince(this.storage, position)
+  }
+
+  resumption(peer: string): Resumption | undefined {
+    const cursor = this.storage.cursors.get(peer)
+    const changed = cursor && changedSince(this.storage, cursor.ours)
+    if (changed === undefined || cursor === undefined) return undefined
+    const shards: ShardState[] = []
+    for (const shard of changed.keys()) {
+      const summary = this.storage.shards().get(shard)
+      if (summary !== undefined) shards.push({ shard, clocks: summary.clocks, digest: summary.digest })
+    }
+    return { position: cursor.theirs, shards }
+  }
+
+  agreed(peer: string, position: number): void {
+    const ours = this.storage.position
+    if (ours !== undefined) this.storage.keepCursor(peer, { theirs: position, ours })
+  }
+
   clocks(shard: ShardName): Clocks {
     return this.storage.shards().get(shard)?.clocks ?? noClocks
   }
 
   diff(shard: ShardName, since: Clocks): Update | undefined {
-    return encodeDiff(this.storage.view(shard), since)
+    if (coversClocks(since, this.clocks(shard))) return undefined
+    return recentDiff(this.storage, shard, since) ?? encodeDiff(this.storage.view(shard), since)
   }
 
   /** Commits changes of this environment's own writers, and tells peers at the end of the turn, or a moment later when there are many. */
@@ -319,6 +353,7 @@ export class Environment implements Replica {
     const now = this.time.monotonic()
     const { sealsLearnt } = this.roster
     for (const change of changes) {
+      this.#rootSum.change(change.shard)
       this.roster.apply(change)
       for (const { incarnation } of change.advanced) this.#heardMs.set(incarnation, now)
     }

@@ -31,7 +31,9 @@ import { readAt, ScratchFile } from './storage/scratch-file.ts'
 import {
   noStatistics,
   soundHealth,
+  type Cursor,
   type FeedEntry,
+  type FeedStep,
   type IndexEntry,
   type Storage,
 } from './storage/storage.ts'
@@ -229,6 +231,13 @@ class SnapshotStorage implements Storage {
 
   /** No peer ever returns to a storage that lives as long as its process. */
   *feed(): Iterable<FeedEntry> {}
+
+  *steps(): Iterable<FeedStep> {}
+
+  readonly position = undefined
+  readonly cursors: ReadonlyMap<string, Cursor> = new Map<string, Cursor>()
+
+  keepCursor(): void {}
 
   async close(): Promise<void> {
     this.#runs.close()

@@ -225,7 +225,6 @@ function differenceOf(
   view: ShardView,
   since: Clocks,
 ): { readonly sections: readonly Section[]; readonly dead: readonly DotRange[] } {
-  const sections: Section[] = []
   const dead: DotRange[] = []
   for (const [incarnation, to] of view.clocks) {
     const from = Math.min(since.get(incarnation) ?? 0, to)
@@ -235,9 +234,30 @@ function differenceOf(
       alive = clock + 1
     }
     if (from > alive) dead.push({ incarnation, from: alive, to: from })
+  }
+  return { sections: sectionsAbove(view, since), dead }
+}
+
+function sectionsAbove(view: ShardView, since: Clocks): Section[] {
+  const sections: Section[] = []
+  for (const [incarnation, to] of view.clocks) {
+    const from = Math.min(since.get(incarnation) ?? 0, to)
     if (to > from) sections.push({ incarnation, from, to, cells: [...view.live(incarnation, from, to)] })
   }
-  return { sections, dead }
+  return sections
+}
+
+/**
+ * As `encodeDiff`, where it is known what died since clocks that `since` covers: only that is told, and only what is lacking is read. Cost: O(cells above `since` + `dead`).
+ *
+ * @param dead merged ranges; of those above `since` nothing need be told
+ */
+export function encodeRecent(view: ShardView, since: Clocks, dead: readonly DotRange[]): Update | undefined {
+  const sections = sectionsAbove(view, since)
+  const known = dead
+    .map((range) => ({ ...range, to: Math.min(range.to, since.get(range.incarnation) ?? 0) }))
+    .filter(({ from, to }) => from < to)
+  return sections.length === 0 ? undefined : encodeUpdate(sections, known)
 }
 
 /** The whole state of a shard as one update, canonical. */

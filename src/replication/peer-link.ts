@@ -223,12 +223,19 @@ export class PeerLink implements LinkEvents {
           this.#divergedShards++
         }
         return
+      case 'agreed':
+        return this.#agreed(effect.position)
       case 'unsent':
         this.#tellOnce('a shard cannot be sent', effect.shard, effect.cause)
         return
       case 'close':
         return this.close(effect.close)
     }
+  }
+
+  #agreed(position: number): void {
+    if (this.#environment !== undefined && this.#reader === undefined)
+      this.#options.replica.agreed(this.#environment, position)
   }
 
   #repair(state: ShardUpdate): void {

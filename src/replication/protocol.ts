@@ -16,6 +16,8 @@
  * | 11 | state | shard, update | my clocks of this shard are yours and my digest is not: this is all of it |
  * | 12 | news | shards | at least so much of these shards I have |
  * | 13 | enough | workers | do not push changes of these workers any more: others bring them. Tell me in `news`, and push again when I send `have` of them |
+ * | 14 | sum | digest, position or nil | the root sum over all my shards, and how far my feed is durable; replaces `root` on a link once both sides have sent it |
+ * | 15 | resume | token, position, shards | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this |
  *
  * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` and `news` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
  * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
@@ -56,8 +58,18 @@ export interface Have {
   readonly shards: readonly ShardState[]
 }
 
+export interface Resume {
+  readonly type: 'resume'
+  readonly token: number
+  /** In the feed of the receiver. */
+  readonly position: number
+  readonly shards: readonly ShardState[]
+}
+
 export type Message =
   | Have
+  | Resume
+  | { readonly type: 'sum'; readonly digest: string; readonly position: number | undefined }
   | { readonly type: 'updates'; readonly updates: readonly ShardUpdate[]; readonly passable: boolean }
   | { readonly type: 'told'; readonly token: number; readonly whole: boolean }
   | { readonly type: 'root'; readonly digest: string }
@@ -85,6 +97,8 @@ const numbers = {
   state: 11,
   news: 12,
   enough: 13,
+  sum: 14,
+  resume: 15,
 } as const
 
 export function encodeMessage(message: Message): Uint8Array {
@@ -96,14 +110,12 @@ export function encodeMessage(message: Message): Uint8Array {
 function fieldsOf(message: Message): unknown[] {
   switch (message.type) {
     case 'have': {
-      assert(message.shards.length <= shardsPerMessageMax, 'a message names a bounded number of shards')
-      const shards = message.shards.map(({ shard, clocks, digest }) => [
-        shard,
-        encodeClocks(clocks),
-        fromDigest(digest),
-      ])
-      return [message.token, message.workers ?? null, shards]
+      return [message.token, message.workers ?? null, packStates(message.shards)]
     }
+    case 'resume':
+      return [message.token, message.position, packStates(message.shards)]
+    case 'sum':
+      return [fromDigest(message.digest), message.position ?? null]
     case 'updates': {
       const updates = message.updates.map(({ shard, update }) => [shard, update])
       return message.passable ? [updates, true] : [updates]
@@ -135,6 +147,11 @@ function fieldsOf(message: Message): unknown[] {
   }
 }
 
+function packStates(states: readonly ShardState[]): unknown[] {
+  assert(states.length <= shardsPerMessageMax, 'a message names a bounded number of shards')
+  return states.map(({ shard, clocks, digest }) => [shard, encodeClocks(clocks), fromDigest(digest)])
+}
+
 /**
  * The fewest `updates` messages that hold these updates of one worker: one, unless it would be too long; then one for each
  * shard. No update may be longer than `updateBytesMax`. `passable`: they are changes as they were made.
@@ -162,15 +179,16 @@ function messageOf(packed: unknown): Message | undefined {
   const [number, ...fields] = asArray(packed)
   switch (number) {
     case numbers.have: {
-      const shards = asShards(fields[2], (entry) => {
-        const [name, clocks, digest] = asArray(entry)
-        return {
-          shard: asShardName(name),
-          clocks: decodeClocks(asBytes(clocks)),
-          digest: asDigest(digest),
-        }
-      })
+      const shards = asStates(fields[2])
       return { type: 'have', token: asInteger(fields[0]), workers: asWorkers(fields[1]), shards }
+    }
+    case numbers.resume: {
+      const [token, position] = [asInteger(fields[0]), asInteger(fields[1])]
+      return { type: 'resume', token, position, shards: asStates(fields[2]) }
+    }
+    case numbers.sum: {
+      const position = fields[1] === null ? undefined : asInteger(fields[1])
+      return { type: 'sum', digest: asDigest(fields[0]), position }
     }
     case numbers.updates: {
       const updates = asShards(fields[0], (entry) => {
@@ -232,6 +250,13 @@ function asDigest(value: unknown): string {
   const bytes = asBytes(value)
   if (bytes.length !== digestBytes) throw new TypeError('a digest has 16 bytes')
   return toHex(bytes)
+}
+
+function asStates(value: unknown): readonly ShardState[] {
+  return asShards(value, (entry) => {
+    const [name, clocks, digest] = asArray(entry)
+    return { shard: asShardName(name), clocks: decodeClocks(asBytes(clocks)), digest: asDigest(digest) }
+  })
 }
 
 function asShards<T extends { readonly shard: ShardName }>(value: unknown, read: (entry: unknown) => T): T[] {

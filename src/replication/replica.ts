@@ -22,6 +22,12 @@ export interface ShardState {
   readonly digest: string
 }
 
+/** What a store has, said to a peer that it has met before: all that the peer had at a position of its feed, and no more, except for these shards. */
+export interface Resumption {
+  readonly position: number
+  readonly shards: readonly ShardState[]
+}
+
 /** What a session may look at. It changes nothing. */
 export interface ReplicaView {
   /** Identity of this environment, hexadecimal, 8 to 64 characters. */
@@ -29,8 +35,16 @@ export interface ReplicaView {
   shards(): Iterable<ShardState>
   /** How far a shard has got; nothing of one that is not here. */
   clocks(shard: ShardName): Clocks
-  /** Digest over all shards, 32 hexadecimal characters. Asked for once a second and link: keep it incrementally. */
+  /** Digest over all shards, 32 hexadecimal characters: a hash over all of them, for peers that do not know sums. */
   rootDigest(): string
+  /** The same as a sum over shards, kept incrementally: asked for once a second and link. */
+  rootSum(): string
+  /** How far this environment's feed is durable; `undefined` where that cannot be said. */
+  readonly position: number | undefined
+  /** Shards that were changed after a position of the feed here, with the clocks that they had there. `undefined` where it does not reach back so far. */
+  changedSince(position: number): ReadonlyMap<ShardName, Clocks> | undefined
+  /** What to say to a peer in the place of all clocks; `undefined` where there is no cursor for it, or it is too old. */
+  resumption(peer: string): Resumption | undefined
   /** What a holder of `since` lacks; undefined when nothing. */
   diff(shard: ShardName, since: Clocks): Update | undefined
 }
@@ -53,6 +67,8 @@ export interface Replica extends ReplicaView {
    * Resolves with the number of cells that were changed here, with none where the clocks are not equal. Rejects where it cannot be done.
    */
   repair(state: ShardUpdate): Promise<number>
+  /** All that a peer has, which is up to a position of its feed at least, is here, and nothing else is. */
+  agreed(peer: string, position: number): void
   /** Resolves when all that was changed before the call is durable. Rejects where it cannot be. */
   flush(): Promise<void>
   /**

@@ -13,7 +13,8 @@
  * - A full link drops pushes; when it has drained the session sends `ask`, and answers the `have` that comes.
  * - An update with a gap leads to a `have` of its worker, with back-off.
  * - What others pushed is pushed on, where the store does not have a link with everybody (`dissemination.ts`).
- * - Root digests, told once in a while, find what all that missed.
+ * - Who has met the peer before says so in the place of its first `have` (`resume.ts`), if what was changed since is known on both sides.
+ * - Root sums, told once in a while, find what all that missed; where they agree, both know from where to resume.
  * - Whoever must know that its changes are durable at the peer asks (`confirm`) and is told (`durable`) after the peer's flush.
  *
  * Invariants: before the handshake is over there are no effects but its own frames and `close`; after `close` there are none;
@@ -37,12 +38,14 @@ import { Handshake, type Role, nonceBytes } from './handshake.ts'
 import {
   type Have,
   type Message,
+  type Resume,
   decodeMessage,
   encodeMessage,
   encodeUpdates,
   updateBytesMax,
 } from './protocol.ts'
 import type { ReplicaView, ShardUpdate } from './replica.ts'
+import { haveOf } from './resume.ts'
 import { RootWatch } from './root-watch.ts'
 import type { Sealer, Unsealer } from './seal.ts'
 import { Silence } from './silence.ts'
@@ -70,6 +73,8 @@ export type SessionEffect =
   | { readonly type: 'repair'; readonly state: ShardUpdate }
   /** An alarm: equal clocks, unequal digests. */
   | { readonly type: 'diverged'; readonly shard: ShardName }
+  /** The peer has, up to this position of its feed at least, what is here, and nothing else. */
+  | { readonly type: 'agreed'; readonly position: number }
   /** A shard cannot be sent. */
   | { readonly type: 'unsent'; readonly shard: ShardName; readonly cause: unknown }
   /** The link is over; no effect follows. `theirs` when the peer left. */
@@ -121,8 +126,10 @@ export const handshakeMaxMs = 5_000
 /** What a reader may say. */
 const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
   'have',
+  'resume',
   'told',
   'root',
+  'sum',
   'bye',
   'ping',
   'pong',
@@ -153,6 +160,8 @@ export class Session {
   #isPeerKnown = false
   /** The peer is a reader. */
   #isRead = false
+  /** The peer knows root sums. */
+  #isSumming = false
   #rootAtMs = 0
   #nextToken = 1
   /** Tokens of our unanswered `have`, with the sync that asked for them. */
@@ -161,6 +170,8 @@ export class Session {
     { readonly round: number | undefined; readonly all: boolean; whole: boolean }
   >()
   #isAnswerWhole = true
+  /** The answer to a `resume` ends with a root sum. */
+  #isSumDue = false
   #lag: Lag | undefined
 
   /** Its first effects, the greeting, come with the first `tick`. */
@@ -230,7 +241,7 @@ export class Session {
       if (next === 'give up') return this.#close(closes.timeout)
       if (nowMs >= this.#rootAtMs && this.#room > 0) {
         this.#scheduleRoot(nowMs)
-        this.#say({ type: 'root', digest: this.#options.replica.rootDigest() })
+        this.#saySum()
       }
     })
   }
@@ -362,7 +373,34 @@ export class Session {
     this.#isRead = step.reader !== undefined
     this.#effects.push({ type: 'opened', peer: step.peer, reader: step.reader })
     this.#scheduleRoot(nowMs)
-    if (!this.#isRead) this.#show(undefined)
+    if (!this.#isRead) this.#introduce(step.peer)
+  }
+
+  /** Says what we have: in short to whom we have met before, and whatever comes of it is checked by sums. */
+  #introduce(peer: string): void {
+    const resumption = this.#options.replica.resumption(peer)
+    if (resumption === undefined) return this.#show(undefined)
+    const token = this.#nextToken++
+    // A peer that does not know this message would never answer: it must not keep root digests from asking.
+    this.#untold.set(token, { round: undefined, all: false, whole: true })
+    this.#say({ type: 'resume', token, ...resumption })
+  }
+
+  #hearResume(message: Resume, nowMs: number): void {
+    const have = haveOf(message, this.#options.replica)
+    if (have !== undefined) {
+      this.#hearHave(have, nowMs)
+      this.#isSumDue = true
+      return
+    }
+    this.#say({ type: 'told', token: message.token, whole: false })
+    this.#say({ type: 'ask', workers: undefined })
+  }
+
+  #saySum(): void {
+    const { replica } = this.#options
+    this.#say({ type: 'sum', digest: replica.rootSum(), position: replica.position })
+    if (!this.#isSumming) this.#say({ type: 'root', digest: replica.rootDigest() })
   }
 
   #hear(message: Message, nowMs: number): void {
@@ -370,14 +408,21 @@ export class Session {
     switch (message.type) {
       case 'have':
         return this.#hearHave(message, nowMs)
+      case 'resume':
+        this.#isSumming = true
+        return this.#hearResume(message, nowMs)
       case 'updates':
         this.#effects.push({ ...message, type: 'apply' })
         return
       case 'told':
         return this.#hearTold(message.token, message.whole)
       case 'root':
-        if (!this.#isRead) this.#hearRoot(message.digest, nowMs)
+        // Beside a sum it says nothing new.
+        if (!this.#isRead && !this.#isSumming)
+          this.#hearRoot(message.digest === this.#options.replica.rootDigest(), nowMs)
         return
+      case 'sum':
+        return this.#hearSum(message.digest, message.position, nowMs)
       case 'ask':
         return this.#show(message.workers)
       case 'ping':
@@ -448,8 +493,16 @@ export class Session {
     this.#effects.push({ type: 'synced', round: untold.round, whole: whole && untold.whole })
   }
 
-  #hearRoot(digest: string, nowMs: number): void {
-    if (digest === this.#options.replica.rootDigest()) return this.#rootWatch.agree()
+  #hearSum(digest: string, position: number | undefined, nowMs: number): void {
+    this.#isSumming = true
+    if (this.#isRead) return
+    const isEqual = digest === this.#options.replica.rootSum()
+    if (isEqual && position !== undefined) this.#effects.push({ type: 'agreed', position })
+    this.#hearRoot(isEqual, nowMs)
+  }
+
+  #hearRoot(isEqual: boolean, nowMs: number): void {
+    if (isEqual) return this.#rootWatch.agree()
     const isAnswerOnItsWay = [...this.#untold.values()].some(({ all }) => all)
     if (!isAnswerOnItsWay && this.#rootWatch.differ(nowMs)) this.#show(undefined)
   }
@@ -467,6 +520,10 @@ export class Session {
     }
     for (const token of this.#answers.takeTokens()) {
       this.#say({ type: 'told', token, whole: this.#isAnswerWhole })
+    }
+    if (this.#isSumDue && this.#answers.size === 0) {
+      this.#isSumDue = false
+      this.#saySum()
     }
     if (this.#answers.size === 0) this.#isAnswerWhole = true
     const hasDrained = this.#room >= this.#options.sendBufferBytesMax / 2

@@ -52,6 +52,17 @@ export const endOfRows = Uint8Array.of(0xff)
 export const metaKey = Uint8Array.of(plainKey)
 export const progressKey = Uint8Array.of(secondKey)
 
+/** Where cursors stand in `meta`, by environment. */
+export const cursorRows = { start: Uint8Array.of(0x12), end: Uint8Array.of(0x13) } as const
+
+export function cursorKey(environment: string): Uint8Array {
+  return Buffer.concat([cursorRows.start, encodeText(environment)])
+}
+
+export function environmentOfCursor(row: Uint8Array): string {
+  return decodeText(row.subarray(1))
+}
+
 export function shardKey(shard: number): Uint8Array {
   return key(plainKey, shard)
 }

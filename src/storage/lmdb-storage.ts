@@ -55,12 +55,22 @@ import {
   type ReadDirectoryOptions,
 } from './open-directory.ts'
 import { Overlay, type OverlaidKey } from './overlay.ts'
-import type { FeedEntry, IndexEntry, Storage, StorageHealth, StorageStatistics } from './storage.ts'
+import type {
+  Cursor,
+  FeedEntry,
+  FeedStep,
+  IndexEntry,
+  Storage,
+  StorageHealth,
+  StorageStatistics,
+} from './storage.ts'
 import { StoredIndex, type IndexedKey } from './stored-index.ts'
 import { StoredLog, Turn, type ClockOf, type LogTables, type SettledSums } from './stored-log.ts'
 import type { Write } from './tables.ts'
 
 const retryMs = 1_000
+/** After so long a cursor is written for its own sake: else with what is written anyway, milliseconds. */
+const cursorMs = 5_000
 /** Look-ups that found nothing before it pays to read all keys. */
 const missesMax = 5_000
 const sleeping = new Int32Array(new SharedArrayBuffer(4))
@@ -169,6 +179,11 @@ class LmdbStorage implements Storage {
   #isClosed = false
   #waiting: Waiter[] = []
   #flushMs = 0
+  readonly #cursors = new Map<string, Cursor>()
+  /** Cursors that are not as they are on disk. */
+  readonly #unwrittenCursors = new Set<string>()
+  #cursorTimer: Timer | undefined
+  #areCursorsDue = false
 
   constructor(opened: OpenDirectory, options: LmdbStorageOptions) {
     this.environment = opened.environment
@@ -215,7 +230,16 @@ class LmdbStorage implements Storage {
     }
     this.#active.writtenUpTo(this.#active.cellCount)
     this.#durable = this.#sequence
+    this.#loadCursors()
     void this.#hashReplayed()
+  }
+
+  /** A cursor into a part of this feed that is not kept any more says nothing. */
+  #loadCursors(): void {
+    for (const [environment, cursor] of this.#log.cursors()) {
+      if (this.#log.holds(cursor.ours)) this.#cursors.set(environment, cursor)
+      else this.#unwrittenCursors.add(environment)
+    }
   }
 
   /** After the opening, a little at a time. */
@@ -358,16 +382,19 @@ class LmdbStorage implements Storage {
     if (!isDamage(cause) || this.#isDamaged) return cause
     this.#isDamaged = true
     this.#indexProblem = `the index is damaged: ${reasonOf(cause)} It is made anew when the store is opened again.`
-    void this.#tryToTransact([this.#reachWrite(undefined)])
+    void this.#tryToTransact(this.#indexRoot, [this.#reachWrite(undefined)])
     return cause
   }
 
   readonly #isAbsentBelow = (indexKey: Uint8Array): boolean =>
     this.#indexed?.isAbsent(hashBytes(indexKey)) === true && this.#frozen?.has(indexKey) !== true
 
-  async #tryToTransact(writes: readonly Write<LmdbTable>[]): Promise<void> {
+  async #tryToTransact(
+    environment: LmdbEnvironment,
+    writes: readonly Write<LmdbTable>[],
+  ): Promise<void> {
     try {
-      await this.#transact(this.#indexRoot, writes)
+      await this.#transact(environment, writes)
     } catch (error) {
       this.#options.log.warn(reasonOf(error))
     }
@@ -412,6 +439,53 @@ class LmdbStorage implements Storage {
     for (const turn of [this.#onItsWay, this.#turn]) {
       if (turn !== undefined && turn.sequence > told)
         yield { sequence: turn.sequence, shards: [...turn.shards.keys()] }
+    }
+  }
+
+  steps(): Iterable<FeedStep> {
+    return this.#whileOpen(this.#steps())
+  }
+
+  *#steps(): Iterable<FeedStep> {
+    let before = this.#sequence
+    for (const turn of [this.#turn, this.#onItsWay]) {
+      if (turn === undefined || turn.isEmpty) continue
+      yield turn.step
+      before = Math.min(...turn.attempts, turn.sequence) - 1
+    }
+    yield* this.#log.steps(before)
+  }
+
+  get position(): number | undefined {
+    return this.#durable < 0 ? undefined : this.#durable
+  }
+
+  get cursors(): ReadonlyMap<string, Cursor> {
+    return this.#cursors
+  }
+
+  keepCursor(environment: string, cursor: Cursor): void {
+    const before = this.#cursors.get(environment)
+    if (this.#isClosed || (before?.theirs === cursor.theirs && before.ours === cursor.ours)) return
+    this.#cursors.set(environment, cursor)
+    this.#unwrittenCursors.add(environment)
+    this.#cursorTimer ??= this.#options.time.after(cursorMs, () => {
+      this.#areCursorsDue = true
+      this.#schedule()
+    })
+  }
+
+  #cursorWrites(): { readonly writes: readonly Write<LmdbTable>[]; readonly written: () => void } {
+    const handed = [...this.#unwrittenCursors].map((peer) => [peer, this.#cursors.get(peer)] as const)
+    this.#cursorTimer?.cancel()
+    this.#cursorTimer = undefined
+    this.#areCursorsDue = false
+    return {
+      writes: handed.map(([peer, cursor]) => this.#log.cursorWrite(peer, cursor)),
+      written: () => {
+        for (const [peer, cursor] of handed)
+          if (this.#cursors.get(peer) === cursor) this.#unwrittenCursors.delete(peer)
+      },
     }
   }
 
@@ -469,7 +543,8 @@ class LmdbStorage implements Storage {
 
   /** Something is to be written, or what was written is to be flushed again after a failure. */
   #isBehind(): boolean {
-    return !this.#turn.isEmpty || (this.#problem !== undefined && this.#durable < this.#sequence)
+    const isUnflushed = this.#problem !== undefined && this.#durable < this.#sequence
+    return !this.#turn.isEmpty || isUnflushed || this.#areCursorsDue
   }
 
   #schedule(): void {
@@ -498,11 +573,13 @@ class LmdbStorage implements Storage {
     const counts = overlays.map((overlay) => overlay.cellCount)
     const runs = overlays.flatMap((overlay) => overlay.unwritten(chunkBytesMax))
     const writes = turn.isEmpty ? [this.#metaWrite()] : this.#log.writesOf(turn, runs)
+    const cursors = this.#cursorWrites()
     const written = (): void => {
       if (!turn.isEmpty) this.#log.written(turn, runs, writes)
       for (const [i, overlay] of overlays.entries()) overlay.writtenUpTo(counts[i] as number)
+      cursors.written()
     }
-    return { writes, written }
+    return { writes: [...writes, ...cursors.writes], written }
   }
 
   /** Appends what was committed since the last turn. Never rejects. */
@@ -819,6 +896,9 @@ class LmdbStorage implements Storage {
       })
     })
     if (this.#problem === undefined) await this.#indexAll()
+    if (this.#problem === undefined && this.#unwrittenCursors.size > 0)
+      await this.#tryToTransact(this.#logRoot, this.#cursorWrites().writes)
+    this.#cursorTimer?.cancel()
     this.#isClosed = true
     this.#stopRetrying()
     await this.#learnt

@@ -11,7 +11,16 @@ import {
 } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { CellIndex, changedLists } from './cell-index.ts'
-import { noStatistics, soundHealth, type FeedEntry, type IndexEntry, type Storage } from './storage.ts'
+import {
+  noStatistics,
+  soundHealth,
+  type Cursor,
+  type FeedEntry,
+  type FeedStep,
+  type IndexEntry,
+  type ShardStep,
+  type Storage,
+} from './storage.ts'
 
 const feedLengthMax = 10_000
 
@@ -22,7 +31,8 @@ export class MemoryStorage implements Storage {
   readonly #documents = new Map<ShardName, ShardDocument>()
   readonly #summaries = new Map<ShardName, ShardSummary>()
   readonly #index = new CellIndex()
-  #feed: FeedEntry[] = []
+  readonly #cursors = new Map<string, Cursor>()
+  #feed: FeedStep[] = []
   #sequence = 0
 
   constructor(random: Random) {
@@ -52,7 +62,8 @@ export class MemoryStorage implements Storage {
       if (cells.length === 0) this.#index.drop(indexKey)
       else this.#index.set(indexKey, cells)
     }
-    this.#feed.push({ sequence: ++this.#sequence, shards: changes.map(({ shard }) => shard) })
+    const steps = changes.map((change) => [change.shard, stepOf(change)] as const)
+    this.#feed.push({ sequence: ++this.#sequence, shards: new Map(steps) })
     if (this.#feed.length > 2 * feedLengthMax) this.#feed = this.#feed.slice(-feedLengthMax)
   }
 
@@ -67,7 +78,24 @@ export class MemoryStorage implements Storage {
   flushSync(): void {}
 
   *feed(after: number): Iterable<FeedEntry> {
-    for (const entry of this.#feed) if (entry.sequence > after) yield entry
+    for (const { sequence, shards } of this.#feed)
+      if (sequence > after) yield { sequence, shards: [...shards.keys()] }
+  }
+
+  *steps(): Iterable<FeedStep> {
+    yield* this.#feed.toReversed()
+  }
+
+  get position(): number | undefined {
+    return this.#sequence
+  }
+
+  get cursors(): ReadonlyMap<string, Cursor> {
+    return this.#cursors
+  }
+
+  keepCursor(environment: string, cursor: Cursor): void {
+    this.#cursors.set(environment, cursor)
   }
 
   async close(): Promise<void> {}
@@ -80,5 +108,15 @@ export class MemoryStorage implements Storage {
       this.#summaries.set(shard, document.summary)
     }
     return document
+  }
+}
+
+/** A replacement changes no clock, and its cells live on. */
+function stepOf({ advanced, born, died }: Change): ShardStep {
+  const isReplacement = advanced.length === 0 && born.length > 0
+  const dead = isReplacement ? [] : died
+  return {
+    advanced,
+    dead: dead.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 })),
   }
 }

@@ -8,6 +8,7 @@
 import type { PlacedCell } from '../model/fold/roster.ts'
 import type { Change, LiveCell, ShardSummary, ShardView } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
+import type { DotRange } from '../model/update.ts'
 
 /** What one index key holds. */
 export interface IndexEntry {
@@ -22,6 +23,28 @@ export interface FeedEntry {
   readonly sequence: number
   /** What was changed by the commits since the step before. */
   readonly shards: readonly ShardName[]
+}
+
+/** What a step of the change feed did to a shard. */
+export interface ShardStep {
+  /** One range an incarnation, from the clock before the step. */
+  readonly advanced: readonly DotRange[]
+  readonly dead: readonly DotRange[]
+}
+
+/** One step of the change feed, with all that it did. */
+export interface FeedStep {
+  readonly sequence: number
+  readonly shards: ReadonlyMap<ShardName, ShardStep>
+}
+
+/**
+ * How far two environments knew the same: all that the other had at a position of its feed is here, in what was committed up to a position of this one's. What was not changed
+ * since on either side is the same still. It is a fact of these two feeds: never written into snapshots.
+ */
+export interface Cursor {
+  readonly theirs: number
+  readonly ours: number
 }
 
 /** How an adapter is doing. */
@@ -103,6 +126,21 @@ export interface Storage {
 
   /** The steps that reach beyond a position, oldest first, as far as they are kept. */
   feed(after: number): Iterable<FeedEntry>
+
+  /** The same steps, the newest first. Cost: a row a step, so stop when you have seen enough. */
+  steps(): Iterable<FeedStep>
+
+  /**
+   * The position up to which the feed is durable; `undefined` where nothing can be said. Never given to other changes, whatever happens to the process: those
+   * after it may be.
+   */
+  readonly position: number | undefined
+
+  /** Cursors by the environment at the other end. Those of which the feed here does not reach back far enough may be missing. */
+  readonly cursors: ReadonlyMap<string, Cursor>
+
+  /** Takes a cursor in the place of the one before. It is durable with all that is committed now, some seconds later, or never: then what it says is only older. */
+  keepCursor(environment: string, cursor: Cursor): void
 
   /** Flushes and releases everything. The storage must not be used afterwards. */
   close(): Promise<void>

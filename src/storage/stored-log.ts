@@ -26,6 +26,8 @@ import {
   changeKey,
   chunkBytesMax,
   chunkKey,
+  cursorKey,
+  cursorRows,
   decodeChangeRow,
   decodeChunk,
   decodeDead,
@@ -38,6 +40,7 @@ import {
   encodeShardName,
   encodeSums,
   endOfRows,
+  environmentOfCursor,
   firstClockOf,
   openRow,
   placeOfKey,
@@ -53,7 +56,7 @@ import {
 import type { Overlay, Strand, StructRun } from './overlay.ts'
 import { ReplayedChunks } from './replayed-chunks.ts'
 import { ShardNumbers } from './shard-numbers.ts'
-import type { FeedEntry } from './storage.ts'
+import type { Cursor, FeedEntry, FeedStep, ShardStep } from './storage.ts'
 import type { Rows, Write } from './tables.ts'
 
 /** The tables of the log. */
@@ -73,6 +76,17 @@ export class Turn {
     ShardName,
     { readonly advanced: Map<number, DotRange>; readonly dead: DotRange[] }
   >()
+
+  /** As a step of the feed. */
+  get step(): FeedStep {
+    const shards = [...this.shards].map(
+      ([shard, { advanced, dead }]): [ShardName, ShardStep] => [
+        shard,
+        { advanced: [...advanced.values()], dead },
+      ],
+    )
+    return { sequence: this.sequence, shards: new Map(shards) }
+  }
 
   get isEmpty(): boolean {
     return this.sequence === 0
@@ -248,6 +262,33 @@ export class StoredLog<T extends Rows> {
       const shards = decodeChangeRow(value).map(({ shard }) => this.numbers.name(shard))
       yield { sequence: sequenceOf(key), shards }
     }
+  }
+
+  /** The steps up to a sequence, the newest first. */
+  *steps(upTo: number): Iterable<FeedStep> {
+    const rows = { start: changeKey(upTo + 1), end: changeKey(0), reverse: true }
+    for (const { key, value } of this.#rows.changes.getRange(rows)) {
+      const sequence = sequenceOf(key)
+      if (sequence > upTo) continue
+      const shards = decodeChangeRow(value).map(
+        ({ shard, advanced, dead }) => [this.numbers.name(shard), { advanced, dead }] as const,
+      )
+      yield { sequence, shards: new Map(shards) }
+    }
+  }
+
+  /** Cursors as they are written. */
+  *cursors(): Iterable<readonly [environment: string, cursor: Cursor]> {
+    for (const { key, value } of this.#rows.meta.getRange(cursorRows)) {
+      const [theirs = 0, ours = 0] = decodeNumbers(value)
+      yield [environmentOfCursor(key), { theirs, ours }]
+    }
+  }
+
+  /** What has to be written for a cursor; without one, to remove it. */
+  cursorWrite(environment: string, cursor: Cursor | undefined): Write<T> {
+    const value = cursor && encodeNumbers(cursor.theirs, cursor.ours)
+    return { rows: this.#rows.meta, key: cursorKey(environment), value }
   }
 
   /** Cells of `incarnation` with `from <= clock < to`, ascending, that were live when last settled. */

@@ -5,7 +5,7 @@ import { ContextStoreError } from '../../src/errors.ts'
 import { type Clocks, equalClocks } from '../../src/model/clocks.ts'
 import { type ShardName, addressOf, parseShardName } from '../../src/model/shard.ts'
 import type { Update } from '../../src/model/update.ts'
-import type { Replica, ShardState, ShardUpdate } from '../../src/replication/replica.ts'
+import type { Replica, Resumption, ShardState, ShardUpdate } from '../../src/replication/replica.ts'
 
 /** Contents of consecutive clocks of one incarnation. */
 type Run = readonly [incarnation: number, from: number, contents: readonly string[]]
@@ -22,6 +22,11 @@ export class FakeReplica implements Replica {
   readonly #listeners = new Set<(updates: readonly ShardUpdate[]) => void>()
   readonly #learners = new Set<(news: ReadonlyMap<ShardName, Clocks>) => void>()
   readonly #digests = new Map<ShardName, string>()
+  /** The feed: what was changed, and the clocks before. */
+  readonly #steps: { readonly shard: ShardName; readonly before: Clocks }[] = []
+  /** Positions before it are not kept. */
+  oldest = 0
+  readonly cursors = new Map<string, { readonly theirs: number; readonly ours: number }>()
 
   /** @param name a hexadecimal digit or two: environments are ordered by it */
   constructor(name: string) {
@@ -33,6 +38,7 @@ export class FakeReplica implements Replica {
   write(content: string, ...shards: string[]): void {
     const updates = shards.map((name) => {
       const shard = parseShardName(name)
+      this.#steps.push({ shard, before: this.#clocks(shard) })
       const contents = this.#contents(shard, this.#incarnation)
       const run: Run = [this.#incarnation, contents.length, [content]]
       contents.push(content)
@@ -79,6 +85,33 @@ export class FakeReplica implements Replica {
     return hashOf([...this.shardCells.keys()].sort().map((shard) => [shard, this.#digest(shard)]))
   }
 
+  rootSum(): string {
+    return this.rootDigest()
+  }
+
+  get position(): number {
+    return this.#steps.length
+  }
+
+  changedSince(position: number): ReadonlyMap<ShardName, Clocks> | undefined {
+    if (position < this.oldest || position > this.position) return undefined
+    const changed = new Map<ShardName, Clocks>()
+    for (const { shard, before } of this.#steps.slice(position))
+      if (!changed.has(shard)) changed.set(shard, before)
+    return changed
+  }
+
+  resumption(peer: string): Resumption | undefined {
+    const cursor = this.cursors.get(peer)
+    const changed = cursor && this.changedSince(cursor.ours)
+    if (changed === undefined || cursor === undefined) return undefined
+    return { position: cursor.theirs, shards: [...this.shards()].filter(({ shard }) => changed.has(shard)) }
+  }
+
+  agreed(peer: string, position: number): void {
+    this.cursors.set(peer, { theirs: position, ours: this.position })
+  }
+
   diff(shard: ShardName, since: Clocks): Update | undefined {
     const runs: Run[] = []
     for (const [incarnation, contents] of this.shardCells.get(shard) ?? []) {
@@ -103,7 +136,9 @@ export class FakeReplica implements Replica {
         known.push(...contents.slice(known.length - from))
       }
       this.#digests.delete(shard)
-      if (!equalClocks(before, this.#clocks(shard))) news.set(shard, this.#clocks(shard))
+      if (equalClocks(before, this.#clocks(shard))) continue
+      news.set(shard, this.#clocks(shard))
+      this.#steps.push({ shard, before })
     }
     if (news.size > 0) for (const learner of this.#learners) learner(news)
     return []

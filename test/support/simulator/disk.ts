@@ -11,7 +11,7 @@ import { joinClocks, noClocks, type Clocks } from '../../../src/model/clocks.ts'
 import type { Change } from '../../../src/model/shard-document.ts'
 import type { ShardName } from '../../../src/model/shard.ts'
 import { MemoryStorage } from '../../../src/storage/memory-storage.ts'
-import type { StorageHealth } from '../../../src/storage/storage.ts'
+import type { Cursor, StorageHealth } from '../../../src/storage/storage.ts'
 import type { ProcessTime } from './schedule.ts'
 
 /** How a disk is at the moment. */
@@ -45,6 +45,8 @@ export class SimulatedDisk {
   readonly #everDurable = new Map<ShardName, Clocks>()
   /** So many commits of the log are in it. */
   #counted = 0
+  /** Cursors as they were kept, and what was committed then: each is durable with that. */
+  readonly cursors: { readonly environment: string; readonly cursor: Cursor; readonly commits: number }[] = []
 
   /** How far each shard was durable here at any time, also where that is lost since. */
   get everDurable(): ReadonlyMap<ShardName, Clocks> {
@@ -63,6 +65,8 @@ export class SimulatedDisk {
     const lost = this.log.length - this.durable
     this.durable += choices.below(lost + 1)
     this.log.length = this.durable
+    const safe = this.cursors.filter(({ commits }) => commits <= this.durable)
+    this.cursors.splice(0, Infinity, ...safe)
   }
 
   /** Nothing is on it any more. */
@@ -72,6 +76,7 @@ export class SimulatedDisk {
     this.log.length = 0
     this.durable = 0
     this.acked = 0
+    this.cursors.length = 0
     this.environment = undefined
     this.isRemoved = false
   }
@@ -109,6 +114,7 @@ export class DiskStorage extends MemoryStorage {
     this.#time = time
     this.#choices = choices
     for (const changes of disk.log) super.commit(changes)
+    for (const { environment, cursor } of disk.cursors) super.keepCursor(environment, cursor)
   }
 
   override readonly health: StorageHealth = Object.defineProperties({} as StorageHealth, {
@@ -119,6 +125,15 @@ export class DiskStorage extends MemoryStorage {
   override commit(changes: readonly Change[]): void {
     super.commit(changes)
     if (changes.length > 0) this.#disk.log.push(changes)
+  }
+
+  override get position(): number | undefined {
+    return this.#disk.isRemoved ? undefined : this.#disk.durable
+  }
+
+  override keepCursor(environment: string, cursor: Cursor): void {
+    super.keepCursor(environment, cursor)
+    this.#disk.cursors.push({ environment, cursor, commits: this.#disk.log.length })
   }
 
   override flush(): Promise<void> {

@@ -14,10 +14,7 @@ export const stepsMax = 10_000
 const stepsForDiffMax = 256
 
 /** The shards that were changed after a position, each with the clocks that it had there. Cost: O(steps after it). */
-export function changedSince(
-  storage: Storage,
-  position: number,
-): ReadonlyMap<ShardName, Clocks> | undefined {
+export function changedSince(storage: Storage, position: number): ReadonlyMap<ShardName, Clocks> | undefined {
   const moved = new Map<ShardName, Map<number, number>>()
   let seen = 0
   for (const { sequence, shards } of storage.steps()) {
@@ -59,7 +56,8 @@ export function recentDiff(storage: Storage, shard: ShardName, since: Clocks): U
     const changed = step.shards.get(shard)
     for (const { incarnation, from } of changed?.advanced ?? []) before.set(incarnation, from)
     for (const range of changed?.dead ?? []) dead.push(range)
-    if (changed !== undefined && coversClocks(since, before)) return encodeRecent(view, since, mergeRanges(dead))
+    if (changed !== undefined && coversClocks(since, before))
+      return encodeRecent(view, since, mergeRanges(dead))
     if (++seen >= most) return undefined
   }
   return undefined

@@ -389,10 +389,7 @@ class LmdbStorage implements Storage {
   readonly #isAbsentBelow = (indexKey: Uint8Array): boolean =>
     this.#indexed?.isAbsent(hashBytes(indexKey)) === true && this.#frozen?.has(indexKey) !== true
 
-  async #tryToTransact(
-    environment: LmdbEnvironment,
-    writes: readonly Write<LmdbTable>[],
-  ): Promise<void> {
+  async #tryToTransact(environment: LmdbEnvironment, writes: readonly Write<LmdbTable>[]): Promise<void> {
     try {
       await this.#transact(environment, writes)
     } catch (error) {

@@ -79,12 +79,10 @@ export class Turn {
 
   /** As a step of the feed. */
   get step(): FeedStep {
-    const shards = [...this.shards].map(
-      ([shard, { advanced, dead }]): [ShardName, ShardStep] => [
-        shard,
-        { advanced: [...advanced.values()], dead },
-      ],
-    )
+    const shards = [...this.shards].map(([shard, { advanced, dead }]): [ShardName, ShardStep] => [
+      shard,
+      { advanced: [...advanced.values()], dead },
+    ])
     return { sequence: this.sequence, shards: new Map(shards) }
   }
 

@@ -28,6 +28,7 @@ export class Side {
   /** Bytes that pretend to wait in the transport. */
   bufferedBytes = 0
   outbox: Uint8Array[] = []
+  #peer = ''
 
   constructor(options: SessionOptions, replica: FakeReplica, nowMs: number) {
     this.session = new Session(options, nowMs)
@@ -42,6 +43,8 @@ export class Side {
         this.outbox.push(effect.frame)
       } else if (effect.type === 'apply') this.#apply(effect.updates, nowMs)
       else this.told.push(effect)
+      if (effect.type === 'opened') this.#peer = effect.peer
+      if (effect.type === 'agreed') this.replica.agreed(this.#peer, effect.position)
     }
   }
 

@@ -21,6 +21,12 @@ function replicas(): [FakeReplica, FakeReplica] {
   return [a, b]
 }
 
+function full(count: number): [FakeReplica, FakeReplica] {
+  const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+  for (let i = 0; i < count; i++) a.write(`cell ${i}`, `context/rank-${i % 10}/range0-${i % 50}`)
+  return [a, b]
+}
+
 /** A change of a replica, pushed by its session. */
 function writeAndPush(side: Side, nowMs: number, content: string, ...shards: string[]): void {
   const stop = side.replica.onChange(([first, ...rest]) => {
@@ -85,7 +91,7 @@ class Played {
   /** What the session said since the last call, root digests left out. */
   said(): (Message | undefined)[] {
     const messages = this.side.outbox.splice(0).map((frame) => decodeMessage(this.#unseal(frame).subarray(1)))
-    return messages.filter((message) => message?.type !== 'root')
+    return messages.filter((message) => message?.type !== 'root' && message?.type !== 'sum')
   }
 
   saidTypes(): (string | undefined)[] {
@@ -200,12 +206,6 @@ describe('an exchange', () => {
 })
 
 describe('the cost of an exchange, of the dialer | of the listener, handshake included', () => {
-  function full(count: number): [FakeReplica, FakeReplica] {
-    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
-    for (let i = 0; i < count; i++) a.write(`cell ${i}`, `context/rank-${i % 10}/range0-${i % 50}`)
-    return [a, b]
-  }
-
   test('one is empty', () => {
     const [a, b] = full(1_000)
     expect(new SessionPair(a, b).run().cost()).toMatchInlineSnapshot(
@@ -245,10 +245,77 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
     expect(pair.run().cost()).toMatchInlineSnapshot(`"1 frames, 2464 bytes | 1 frames, 21 bytes"`)
   })
 
+  test('both have met before, and little was changed since', () => {
+    const [a, b] = full(1_000)
+    new SessionPair(a, b).run().pass(3_000)
+    a.write('one more cell', 'context/rank-1/range0-1')
+    expect(new SessionPair(a, b).run().cost()).toMatchInlineSnapshot(
+      `"6 frames, 288 bytes | 5 frames, 174 bytes"`,
+    )
+    expect(b.content).toEqual(a.content)
+  })
+
   test('ten idle seconds', () => {
-    const pair = new SessionPair(...full(1_000)).run()
+    const pair = new SessionPair(...full(1_000)).run().pass(2_000)
     pair.cost()
-    expect(pair.pass(10_000).cost()).toMatchInlineSnapshot(`"10 frames, 370 bytes | 9 frames, 333 bytes"`)
+    expect(pair.pass(10_000).cost()).toMatchInlineSnapshot(`"10 frames, 400 bytes | 9 frames, 342 bytes"`)
+  })
+})
+
+describe('resuming', () => {
+  /** Two that have met, and written since without a link. */
+  function met(): [FakeReplica, FakeReplica] {
+    const [a, b] = full(200)
+    new SessionPair(a, b).run().pass(3_000)
+    for (let i = 0; i < 3; i++) {
+      a.write(`of a ${i}`, 'context/rank-1/range0-1', 'context/rank-1/range0-2')
+      b.write(`of b ${i}`, 'context/rank-20/all')
+    }
+    return [a, b]
+  }
+  test('brings what is missing, on both sides, and ends with sums that agree', () => {
+    const [a, b] = met()
+    const pair = new SessionPair(a, b).run()
+    expect(b.content).toEqual(a.content)
+    expect(a.count('rank-20')).toBe(3)
+    // The sum of who was first came before what it lacked.
+    const agreed = [pair.a, pair.b].filter((side) => side.told.some(({ type }) => type === 'agreed'))
+    expect(agreed.length).toBeGreaterThan(0)
+    for (const replica of [a, b])
+      expect(replica.cursors.values().next().value).toEqual({ theirs: 209, ours: 209 })
+  })
+
+  test.each([
+    ['the feed of one does not reach back so far', (a: FakeReplica) => void (a.oldest = a.position)],
+    ['the feed of one begins anew', (a: FakeReplica) => void (a.oldest = Infinity)],
+    ['one does not know the other any more', (a: FakeReplica) => a.cursors.clear()],
+    ['a cursor lies, since a feed was set back', (_: FakeReplica, b: FakeReplica) => lie(b)],
+  ])('is made good where %s', (_, harm) => {
+    const [a, b] = met()
+    harm(a, b)
+    new SessionPair(a, b).run().pass(10_000)
+    expect(b.content).toEqual(a.content)
+  })
+
+  /** As if everything were known that is there now. */
+  function lie(replica: FakeReplica): void {
+    for (const peer of replica.cursors.keys())
+      replica.cursors.set(peer, { theirs: 206, ours: replica.position })
+  }
+
+  test('of a peer that does not know it any more does not keep digests from asking, which it is told as ever', () => {
+    const [a] = replicas()
+    a.cursors.set('cccccccc', { theirs: 1, ours: 1 })
+    const played = new Played(a)
+    expect(played.saidTypes()).toEqual(['resume'])
+    const asked: (string | undefined)[] = []
+    for (let i = 0; i < 3; i++) {
+      played.receive({ type: 'root', digest: 'f'.repeat(32) })
+      asked.push(...played.saidTypes())
+      played.tick(2_000)
+      expect(played.side.outbox.length).toBe(2)
+    }
+    expect(asked).toEqual(['have'])
   })
 })
 

@@ -57,7 +57,7 @@ export function recentDiff(storage: Storage, shard: ShardName, since: Clocks): U
     for (const { incarnation, from } of changed?.advanced ?? []) before.set(incarnation, from)
     for (const range of changed?.dead ?? []) dead.push(range)
     if (changed !== undefined && coversClocks(since, before))
-      return encodeRecent(view, since, mergeRanges(dead))
+      return encodeRecent(view, since, before, mergeRanges(dead))
     if (++seen >= most) return undefined
   }
   return undefined

@@ -17,7 +17,7 @@
 import { ByteWriter, compareBytes, xxhash64 } from '../base/bytes.ts'
 import { assert } from '../base/assert.ts'
 import { checkCell, indexKeyOf, type Dot } from './cell.ts'
-import { equalClocks, type Clocks } from './clocks.ts'
+import { equalClocks, noClocks, type Clocks } from './clocks.ts'
 import { LiveCells } from './live-cells.ts'
 import type { ShardName } from './shard.ts'
 import {
@@ -221,43 +221,44 @@ export function encodeAnswer(view: ShardView, since: Clocks): Update {
   return encodeUpdate(sections, dead)
 }
 
+/** @param before clocks below which the dead are not asked for */
 function differenceOf(
   view: ShardView,
   since: Clocks,
+  before: Clocks = noClocks,
 ): { readonly sections: readonly Section[]; readonly dead: readonly DotRange[] } {
+  const sections: Section[] = []
   const dead: DotRange[] = []
   for (const [incarnation, to] of view.clocks) {
     const from = Math.min(since.get(incarnation) ?? 0, to)
-    let alive = 0
-    for (const { clock } of view.live(incarnation, 0, from)) {
+    let alive = Math.min(before.get(incarnation) ?? 0, from)
+    for (const { clock } of view.live(incarnation, alive, from)) {
       if (clock > alive) dead.push({ incarnation, from: alive, to: clock })
       alive = clock + 1
     }
     if (from > alive) dead.push({ incarnation, from: alive, to: from })
-  }
-  return { sections: sectionsAbove(view, since), dead }
-}
-
-function sectionsAbove(view: ShardView, since: Clocks): Section[] {
-  const sections: Section[] = []
-  for (const [incarnation, to] of view.clocks) {
-    const from = Math.min(since.get(incarnation) ?? 0, to)
     if (to > from) sections.push({ incarnation, from, to, cells: [...view.live(incarnation, from, to)] })
   }
-  return sections
+  return { sections, dead }
 }
 
 /**
- * As `encodeDiff`, where it is known what died since clocks that `since` covers: only that is told, and only what is lacking is read. Cost: O(cells above `since` + `dead`).
+ * As `encodeDiff`, where it is known which cells died since some clocks that `since` covers: only above those clocks cells are read. What came in dead was never seen to die, so what
+ * is not live there is told as dead. Cost: O(cells above `before` + `dead`).
  *
- * @param dead merged ranges; of those above `since` nothing need be told
+ * @param dead merged ranges
  */
-export function encodeRecent(view: ShardView, since: Clocks, dead: readonly DotRange[]): Update | undefined {
-  const sections = sectionsAbove(view, since)
-  const known = dead
-    .map((range) => ({ ...range, to: Math.min(range.to, since.get(range.incarnation) ?? 0) }))
+export function encodeRecent(
+  view: ShardView,
+  since: Clocks,
+  before: Clocks,
+  dead: readonly DotRange[],
+): Update | undefined {
+  const { sections, dead: unseen } = differenceOf(view, since, before)
+  const seen = dead
+    .map((range) => ({ ...range, to: Math.min(range.to, before.get(range.incarnation) ?? 0) }))
     .filter(({ from, to }) => from < to)
-  return sections.length === 0 ? undefined : encodeUpdate(sections, known)
+  return sections.length === 0 ? undefined : encodeUpdate(sections, mergeRanges([...seen, ...unseen]))
 }
 
 /** The whole state of a shard as one update, canonical. */

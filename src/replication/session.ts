@@ -170,8 +170,8 @@ export class Session {
     { readonly round: number | undefined; readonly all: boolean; whole: boolean }
   >()
   #isAnswerWhole = true
-  /** The answer to a `resume` ends with a root sum. */
-  #isSumDue = false
+  /** Of our `resume`. */
+  #resumeToken: number | undefined
   #lag: Lag | undefined
 
   /** Its first effects, the greeting, come with the first `tick`. */
@@ -383,16 +383,13 @@ export class Session {
     const token = this.#nextToken++
     // A peer that does not know this message would never answer: it must not keep root digests from asking.
     this.#untold.set(token, { round: undefined, all: false, whole: true })
+    this.#resumeToken = token
     this.#say({ type: 'resume', token, ...resumption })
   }
 
   #hearResume(message: Resume, nowMs: number): void {
     const have = haveOf(message, this.#options.replica)
-    if (have !== undefined) {
-      this.#hearHave(have, nowMs)
-      this.#isSumDue = true
-      return
-    }
+    if (have !== undefined) return this.#hearHave(have, nowMs)
     this.#say({ type: 'told', token: message.token, whole: false })
     this.#say({ type: 'ask', workers: undefined })
   }
@@ -489,6 +486,8 @@ export class Session {
   #hearTold(token: number, whole: boolean): void {
     const untold = this.#untold.get(token)
     this.#untold.delete(token)
+    // Every resumption ends with a comparison.
+    if (token === this.#resumeToken && whole) this.#saySum()
     if (untold?.round === undefined) return
     this.#effects.push({ type: 'synced', round: untold.round, whole: whole && untold.whole })
   }
@@ -520,10 +519,6 @@ export class Session {
     }
     for (const token of this.#answers.takeTokens()) {
       this.#say({ type: 'told', token, whole: this.#isAnswerWhole })
-    }
-    if (this.#isSumDue && this.#answers.size === 0) {
-      this.#isSumDue = false
-      this.#saySum()
     }
     if (this.#answers.size === 0) this.#isAnswerWhole = true
     const hasDrained = this.#room >= this.#options.sendBufferBytesMax / 2

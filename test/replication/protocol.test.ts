@@ -39,6 +39,9 @@ const examples: Message[] = [
   { type: 'updates', updates: [{ shard, update: bytes(1, 2, 3) }], passable: true },
   { type: 'news', news: new Map([[shard, new Map([[2 ** 52, 9]])]]) },
   { type: 'enough', workers: ['rank-17'] },
+  { type: 'sum', digest, position: undefined },
+  { type: 'sum', digest, position: 2 ** 40 },
+  { type: 'resume', token: 3, position: 17, shards: [{ shard, clocks: new Map([[2 ** 52, 9]]), digest }] },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -68,6 +71,9 @@ describe('messages', () => {
         "93029192b3636f6e746578742f72616e6b2d31372f616c6cc403010203c3",
         "920c9192b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809",
         "920d91a772616e6b2d3137",
+        "930ec41000112233445566778899aabbccddeeffc0",
+        "930ec41000112233445566778899aabbccddeeffcb4270000000000000",
+        "940f03119193b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809c41000112233445566778899aabbccddeeff",
       ]
     `)
   })

@@ -43,6 +43,17 @@ class Scenario {
     for (let key = from; key < to; key++) computer?.process?.store.set(['own', key], `value ${key}`)
   }
 
+  /** Each key in a shard of its own. */
+  spread(computer: Computer | undefined, from: number, to: number): void {
+    for (let key = from; key < to; key++) computer?.process?.store.set([`part-${key}`], `value ${key}`)
+  }
+
+  /** Time enough that all is on disk, and both have told how far. */
+  async settle(computers: readonly Computer[]): Promise<void> {
+    for (const { process } of computers) void process?.store.flush()
+    await this.pass(5_000)
+  }
+
   async pass(milliseconds: number): Promise<void> {
     await this.simulation.schedule.run(this.simulation.schedule.nowMs + milliseconds)
   }
@@ -99,11 +110,23 @@ export async function runScenarios(): Promise<ScenarioCost[]> {
   computers = resume.apart()
   resume.write(computers[0], 0, keys)
   await resume.meet(computers)
+  await resume.settle(computers)
   resume.cut(computers)
   await resume.pass(60_000)
   resume.write(computers[0], keys, keys + 5)
   await resume.pass(1_000)
   costs.push(await resume.meet(computers))
+
+  const many = new Scenario('resume, 200 shards')
+  computers = many.apart()
+  many.spread(computers[0], 0, 200)
+  await many.meet(computers)
+  await many.settle(computers)
+  many.cut(computers)
+  await many.pass(60_000)
+  many.spread(computers[0], 0, 5)
+  await many.pass(1_000)
+  costs.push(await many.meet(computers))
 
   const heal = new Scenario('partition and heal', 6)
   computers = heal.apart()

@@ -461,15 +461,19 @@ export class Store implements ContextStore {
    * `fullMeshMax` stores the peers are the neighbours: of the others it brings what had reached a neighbour by then.
    *
    * @param options.timeoutMs longest wait; default 10,000
+   * @param options.everybody in such a job, too, every store is asked that is announced: a link, a handshake and an exchange of clocks with each, so for the end of a step or a job, not
+   * for each store at each step; default false
    */
-  async sync(options: { readonly timeoutMs?: number } = {}): Promise<SyncReport> {
+  async sync(
+    options: { readonly timeoutMs?: number; readonly everybody?: boolean } = {},
+  ): Promise<SyncReport> {
     this.#checkOpen()
     this.#settle()
-    const { timeoutMs = 10_000 } = options
+    const { timeoutMs = 10_000, everybody = false } = options
     const { replicator, life, environment } = this.#shared
     if (replicator === undefined) return { reached: [], missed: [], changes: 0, cells: 0 }
     const [before, learntBefore] = [life.changesLearnt, { ...environment.learnt }]
-    const report = await replicator.sync({ timeoutMs })
+    const report = await replicator.sync({ timeoutMs, everybody })
     const changes = life.changesLearnt - before
     const [reached, missed] = [report.reached.length, report.missed.length]
     const { learnt } = environment

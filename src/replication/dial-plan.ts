@@ -15,6 +15,8 @@ import type { RendezvousEntry } from './rendezvous.ts'
 
 /** How long the larger environment leaves dialling to the smaller one, milliseconds. */
 export const patienceMs = 5_000
+/** Most that are dialled at once: whoever asks everybody must not overrun a network, nor itself. */
+const dialsAtOnce = 64
 /** A link that lived this long was no failure, milliseconds. */
 const stableMs = backOffMs.max
 
@@ -67,6 +69,12 @@ export class DialPlan {
     return [...this.#targets.values()].filter(({ environment }) => environment !== this.#own)
   }
 
+  /** By environment or given address. */
+  target(name: string): Target | undefined {
+    const target = this.#targets.get(name)
+    return target ?? this.targets().find(({ environment }) => environment === name)
+  }
+
   /** Of those who are announced only these are to be dialled; everyone when undefined. */
   choose(view: ReadonlySet<string> | undefined): void {
     this.#view = view
@@ -104,10 +112,14 @@ export class DialPlan {
     }
   }
 
-  /** What to dial now, each once. `isLinked` says to whom there is a link. */
+  /** What to dial now, each once, and `dialsAtOnce` in all that have not come to a link. `isLinked` says to whom there is a link. */
   takeDue(nowMs: number, isLinked: (environment: string) => boolean): Dial[] {
     const dials: Dial[] = []
+    let open = 0
+    for (const { isDialling, isLinked: wasLinked } of this.#targets.values())
+      if (isDialling && !wasLinked) open++
     for (const target of this.#targets.values()) {
+      if (open + dials.length >= dialsAtOnce) break
       const { key, environment, addresses } = target
       if (environment === this.#own || !this.isWanted(target)) continue
       const wasLinked = target.isLinked

@@ -118,8 +118,10 @@ export interface Replicator {
   /**
    * Brings the replica up to date: resolves when everything that each reachable peer had at the call has been merged, or when
    * the time is over. Never rejects.
+   *
+   * @param options.everybody in a partial view, too, every store that is announced is asked, over links that end with the round
    */
-  sync(options: { readonly timeoutMs: number }): Promise<RoundReport>
+  sync(options: { readonly timeoutMs: number; readonly everybody?: boolean }): Promise<RoundReport>
   /**
    * Resolves when so many peers have told that these clocks are durable with them, or when the time is over, with the environments that did. Never
    * rejects.
@@ -156,6 +158,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   readonly #links = new Set<PeerLink>()
   readonly #dials = new Map<PeerLink, Dial>()
   readonly #rounds = new Map<number, SyncRound>()
+  /** Those that ask everybody. */
+  readonly #wholeRounds = new Set<SyncRound>()
   readonly #copyRounds = new Map<number, CopyRound>()
   readonly #warned = new Set<string>()
   #nextRound = 1
@@ -204,10 +208,12 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#tick()
   }
 
-  async sync({ timeoutMs }: { readonly timeoutMs: number }): Promise<RoundReport> {
+  async sync({ timeoutMs, everybody = false }: Parameters<Replicator['sync']>[0]): Promise<RoundReport> {
     if (this.#closed !== undefined) return { reached: [], missed: [] }
     const round = new SyncRound(this.#nextRound, this)
     this.#rounds.set(this.#nextRound++, round)
+    if (everybody) this.#wholeRounds.add(round)
+    this.#guarded(() => this.#choose())
     const timer = this.#options.time.after(timeoutMs, () => round.end())
     this.#guarded(() => this.#gather(round))
     void this.#within(lookMaxMs, this.#look()).then(() =>
@@ -219,6 +225,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const report = await this.#awake(round.result)
     timer.cancel()
     this.#rounds.delete(round.id)
+    this.#wholeRounds.delete(round)
     return report
   }
 
@@ -332,7 +339,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#options.log.info('a peer is connected', { peer, address: link.address })
     const newest = [...this.#copyRounds.values()].at(-1)
     if (newest !== undefined) link.confirm(newest.id, newest.shards)
-    this.#advanceRounds()
+    this.#advanceRounds(peer)
   }
 
   confirmed({ environment }: PeerLink, confirmed: number): void {
@@ -380,13 +387,13 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     else if (!isQuiet) this.#warnOnce(address, 'a link did not come about', facts)
     const hasLeft = close.code === closes.bye.code && environment !== undefined && link.reader === undefined
     if (hasLeft) for (const round of this.#rounds.values()) round.left(environment)
-    this.#advanceRounds()
+    this.#advanceRounds(environment ?? dial?.key)
   }
 
   // What sync rounds look at.
 
   target(name: string): Target | undefined {
-    return this.#plan.targets().find(({ key, environment }) => key === name || environment === name)
+    return this.#plan.target(name)
   }
 
   /** The newest: an older one may be dead without knowing it. */
@@ -458,7 +465,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       (environment) =>
         this.linkTo(environment) === undefined && this.#plan.failuresOf(environment) >= dialsMax,
     )
-    this.#plan.choose(view)
+    this.#plan.choose(this.#wholeRounds.size > 0 ? undefined : view)
     if (view === undefined || this.#rounds.size > 0) return
     for (const [link, { key }] of this.#dials) {
       if (link.isOpen && key === link.environment && !view.has(key)) link.close(closes.chosenOthers)
@@ -504,7 +511,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
             address: dial.address,
             error: String(error),
           })
-          this.#advanceRounds()
+          this.#advanceRounds(dial.key)
         })
     }
   }
@@ -575,8 +582,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     round.advance()
   }
 
-  #advanceRounds(): void {
-    for (const round of this.#rounds.values()) round.advance()
+  #advanceRounds(about: string | undefined): void {
+    for (const round of this.#rounds.values()) round.advance(about)
   }
 
   #guarded(action: () => void): void {

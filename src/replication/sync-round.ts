@@ -80,9 +80,11 @@ export class SyncRound {
     this.advance()
   }
 
-  /** Looks anew whom to ask: whenever a link came or went. */
-  advance(): void {
+  /** Looks anew whom to ask: whenever a link came or went. @param about environment or given address that it is about; default all */
+  advance(about?: string): void {
     for (const peer of this.#waiting) {
+      const isAbout = peer.environment === undefined || peer.environment === about || peer.name === about
+      if (about !== undefined && !isAbout) continue
       const target = this.#view.target(peer.name)
       peer.environment ??= target?.environment
       const link = peer.environment === undefined ? undefined : this.#view.linkTo(peer.environment)

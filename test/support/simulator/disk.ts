@@ -42,18 +42,20 @@ export class SimulatedDisk {
   onFailure: () => void = () => {}
   /** What was told to be safe: so many commits. */
   acked = 0
-  readonly #everDurable = new Map<ShardName, Clocks>()
+  /** Of each environment that was ever on it, the last one that of now. */
+  readonly #everDurable: Map<ShardName, Clocks>[] = [new Map()]
   /** So many commits of the log are in it. */
   #counted = 0
   /** Cursors as they were kept, and what was committed then: each is durable with that. */
   readonly cursors: { readonly environment: string; readonly cursor: Cursor; readonly commits: number }[] = []
 
-  /** How far each shard was durable here at any time, also where that is lost since. */
-  get everDurable(): ReadonlyMap<ShardName, Clocks> {
+  /** How far each shard was durable here at any time, also where that is lost since: of each environment that was ever on it. */
+  get everDurable(): readonly ReadonlyMap<ShardName, Clocks>[] {
+    const known = this.#everDurable.at(-1)
     for (; this.#counted < this.durable; this.#counted++) {
       for (const { shard, advanced } of this.log[this.#counted] ?? []) {
         const reached = new Map(advanced.map(({ incarnation, to }) => [incarnation, to]))
-        this.#everDurable.set(shard, joinClocks(this.#everDurable.get(shard) ?? noClocks, reached))
+        known?.set(shard, joinClocks(known.get(shard) ?? noClocks, reached))
       }
     }
     return this.#everDurable
@@ -72,6 +74,7 @@ export class SimulatedDisk {
   /** Nothing is on it any more. */
   wipe(): void {
     void this.everDurable
+    this.#everDurable.push(new Map())
     this.#counted = 0
     this.log.length = 0
     this.durable = 0

@@ -228,9 +228,11 @@ export class Oracle {
     await store.flush({ copies, timeoutMs: 20_000 })
     let holders = 0
     for (const { disk } of computers) {
-      const durable = disk.everDurable
-      const holds = shards.every(({ shard, clocks }) => coversClocks(durable.get(shard) ?? noClocks, clocks))
-      if (disk !== process.disk && holds) holders++
+      if (disk === process.disk) continue
+      // A peer is an environment: one that was lost since has had it nevertheless, and its computer may have another.
+      for (const durable of disk.everDurable)
+        if (shards.every(({ shard, clocks }) => coversClocks(durable.get(shard) ?? noClocks, clocks)))
+          holders++
     }
     this.replicated++
     if (holders < copies)

@@ -22,7 +22,7 @@ beforeAll(async () => {
 })
 afterAll(() => tests.remove())
 
-test.runIf(canRun)('workers are killed, and each partition counts once', { timeout: 120_000 }, async () => {
+test.runIf(canRun)('workers are killed, and each partition counts once', { timeout: 300_000 }, async () => {
   const said = (await runJob(tests, python, [join(client, 'tests/systems/dask_job.py')])) as Said
   const sum = (2_400 * 2_399) / 2
   const counted = { total: 24, done: 24, missing: [], failed: 0 }

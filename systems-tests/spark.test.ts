@@ -44,7 +44,7 @@ describe.runIf(canRun)('Spark', () => {
 
   const run = (words: readonly string[]) => runJob(tests, python, words, cluster.environment)
 
-  test('each partition counts once, of RDDs and of DataFrames', { timeout: 240_000 }, async () => {
+  test('each partition counts once, of RDDs and of DataFrames', { timeout: 300_000 }, async () => {
     const said = (await run([join(client, 'tests/systems/spark_job.py')])) as Said
     const sum = (2_400 * 2_399) / 2
     const counted = { done: 24, total: 24, missing: [] }
@@ -78,7 +78,7 @@ describe.runIf(canRun)('Spark', () => {
     })
   })
 
-  test('the flights come out with the totals of the demo', { timeout: 240_000 }, async () => {
+  test('the flights come out with the totals of the demo', { timeout: 300_000 }, async () => {
     const out = join(tests.folder, 'flights.cairn')
     const script = join(root, 'examples/flights/spark_job.py')
     const told = await run([script, '--out', out])

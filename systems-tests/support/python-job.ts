@@ -6,6 +6,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { PythonTest } from './python-test.ts'
 
+/** Less than the tests have: under a load of other work most of it is waiting. */
+const jobSeconds = 280
+
 /** Runs a program to its end in a directory of its own, with an agent; returns what it printed last, as JSON. Throws where it does not end with 0. */
 export async function runJob(
   tests: PythonTest,
@@ -29,7 +32,9 @@ export async function runJob(
       once(agent.stdout as NodeJS.ReadableStream, 'data'),
       ended.then(([code]) => Promise.reject(new Error(`the agent ended with ${code}`))),
     ])
-    const { stdout } = await promisify(execFile)(python, words, { cwd: place, env })
+    // What is not through by then would hold on to what the next test needs.
+    const options = { cwd: place, env, timeout: jobSeconds * 1_000 }
+    const { stdout } = await promisify(execFile)(python, words, options)
     return JSON.parse(stdout.trim().split('\n').at(-1) ?? '')
   } finally {
     agent.kill()

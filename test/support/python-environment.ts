@@ -11,6 +11,10 @@ export const stockClient = ['pycrdt==0.14.13', 'websockets==17.4'] as const
 export const tables = [['pandas==1.5.3', 'numpy==1.26.4'], ['pandas==2.3.3'], readers] as const
 /** Ranks of MPI that compute with arrays. */
 export const ranks = ['mpi4py==4.1.2', 'numpy==2.4.6', 'pyarrow==26.0.1'] as const
+/** Spark, and what its DataFrames need to pass through Python. */
+export const spark = ['pyspark==4.3.0', 'pandas==2.3.3', 'pyarrow==26.0.1'] as const
+/** Dask, with workers in processes of their own. */
+export const dask = ['dask==2026.8.0', 'distributed==2026.8.0', 'pandas==2.3.3', 'pyarrow==26.0.1'] as const
 const cache = join(import.meta.dirname, '../../node_modules/.cache')
 
 export type PythonEnvironment =
@@ -28,7 +32,9 @@ export function pythonEnvironment(packages: readonly string[]): PythonEnvironmen
   rmSync(folder, { recursive: true, force: true })
   try {
     execFileSync('python3', ['-m', 'venv', folder], { stdio: 'pipe' })
-    const install = ['-m', 'pip', 'install', '--quiet', '--retries', '1', '--only-binary', ':all:']
+    // Nothing is compiled here; of pyspark there is no wheel, and nothing in it to compile.
+    const binary = ['--only-binary', ':all:', '--no-binary', 'pyspark']
+    const install = ['-m', 'pip', 'install', '--quiet', '--retries', '1', ...binary]
     execFileSync(python, [...install, ...packages], { stdio: 'pipe' })
   } catch (error) {
     const said = String((error as { stderr?: Buffer }).stderr ?? '') + String(error)

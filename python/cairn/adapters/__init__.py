@@ -1,5 +1,5 @@
 """
-Context of what frameworks hold: a process, a table of pandas, ranks of MPI.
+Context of what frameworks hold: a process, a table of pandas, ranks of MPI, partitions of Spark and Dask.
 
 No framework is imported before it is used::
 
@@ -13,17 +13,25 @@ into the simulation unless told to by ``strict=True``, or given a store that is 
 """
 
 from .base import ContextAdapter, Rank, Shard, ShardLike, detect_rank
+from .dask import DaskContextAdapter
 from .mpi import MPIContext
 from .pandas import PandasContextAdapter
 from .process import ProcessContext
+from .spark import SparkContextAdapter
+from .tasks import Part, PartitionedContextAdapter, StepSummary
 
 __all__ = [
     "ContextAdapter",
+    "DaskContextAdapter",
     "MPIContext",
     "PandasContextAdapter",
+    "Part",
+    "PartitionedContextAdapter",
     "ProcessContext",
     "Rank",
     "Shard",
     "ShardLike",
+    "SparkContextAdapter",
+    "StepSummary",
     "detect_rank",
 ]

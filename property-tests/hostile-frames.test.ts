@@ -288,6 +288,8 @@ class Played {
       chose: () => {},
       synced: () => {},
       confirmed: () => {},
+      followed: () => {},
+      entrusted: () => {},
       ended: () => {},
     }
     this.#link = new PeerLink(link, owner, {

@@ -1,5 +1,5 @@
 /**
- * Simulates jobs: `npm run simulate -- --seeds N [--first S] [--stores N] [--minutes M] [--families a,b] [--trace]`.
+ * Simulates jobs: `npm run simulate -- --seeds N [--first S] [--stores N] [--minutes M] [--families a,b] [--follow all|own|mixed] [--partners N] [--trace]`.
  *
  * One line a failing seed, with all its options; the last line says what ran, what fired, what failed. Exits with 1 on any failure. `--trace` runs one seed and
  * prints every event.
@@ -19,6 +19,8 @@ const { values } = parseArgs({
     stores: { type: 'string' },
     minutes: { type: 'string' },
     families: { type: 'string' },
+    follow: { type: 'string' },
+    partners: { type: 'string' },
     trace: { type: 'boolean', default: false },
     bail: { type: 'boolean', default: false },
   },
@@ -40,6 +42,8 @@ try {
     stores: values.stores === undefined ? undefined : Number(values.stores),
     minutes: values.minutes === undefined ? undefined : Number(values.minutes),
     families: values.families?.split(','),
+    follow: values.follow,
+    partners: values.partners === undefined ? undefined : Number(values.partners),
     isTraced: values.trace,
     bail: values.bail,
   })

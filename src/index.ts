@@ -23,7 +23,7 @@ export { systemRandom } from './base/random.ts'
 export { systemTime } from './base/time.ts'
 
 export type { Health, RestoreReport, Store, StoreStatistics, SyncReport, WaitCondition } from './store.ts'
-export type { PeerStatus } from './replication/replicator.ts'
+export type { PeerStatus, ShardCoverage, StoreCoverage } from './replication/replicator.ts'
 export type { MissedPeer } from './replication/sync-round.ts'
 export type { Conflict, ConflictedEntry, Entry, Resolve, Transaction } from './registers.ts'
 export type { BatchTransaction } from './batch.ts'

@@ -5,7 +5,7 @@ import { OwnerAnswers, withLiveSnapshot } from './live-snapshot.ts'
 import { Life } from './life.ts'
 import { completeOptions, type CompleteOptions, type NetworkOptions, type StoreOptions } from './options.ts'
 import { directoryRendezvous } from './replication/directory-rendezvous.ts'
-import { startReplicator, type Replicator } from './replication/replicator.ts'
+import { startReplicator, type Replicator, type ReplicatorOptions } from './replication/replicator.ts'
 import { websocketTransport } from './replication/websocket-transport.ts'
 import { YjsEndpoint } from './replication/yjs-endpoint.ts'
 import type { Value } from './model/value.ts'
@@ -152,7 +152,7 @@ function appendEvent(shared: Shared, type: string, data: Value): void {
 }
 
 function connect(
-  { environment, clients: port }: Shared,
+  { environment, clients: port, writers }: Shared,
   options: CompleteOptions,
   network: NetworkOptions,
 ): Promise<Replicator> {
@@ -163,6 +163,8 @@ function connect(
     listen,
     advertise,
     fullMeshMax,
+    follow,
+    partners,
     secret,
     reader,
     yjsOrigins: origins,
@@ -179,10 +181,26 @@ function connect(
     ...(reader === undefined ? {} : { reader }),
     peers,
     fullMeshMax,
+    follow,
+    partners,
+    ...workersOf(environment, options.worker, writers),
     secret,
     job,
     time,
     random,
     log,
   })
+}
+
+/** Who writes where, for the replicator. */
+export function workersOf(
+  { roster, environment }: Environment,
+  worker: string,
+  writers: Shared['writers'],
+): Required<Pick<ReplicatorOptions, 'own' | 'writersOf'>> {
+  const earlier = roster.workersOf(environment)
+  return {
+    own: () => [worker, ...earlier, ...writers.keys()],
+    writersOf: (name) => roster.environmentsOf(name),
+  }
 }

@@ -12,7 +12,9 @@ import { chosenAddresses, firstAddress } from './interfaces.ts'
 import { detect } from './job-environment.ts'
 import { byWorker, checkWorkerName, type ShardBy } from './model/shard.ts'
 import type { Resolve } from './registers.ts'
+import { allShards, Interest } from './replication/interest.ts'
 import { fullMeshMaxDefault } from './replication/membership.ts'
+import { partnersMax } from './replication/partners.ts'
 import { readReaderToken } from './replication/reader-token.ts'
 import { secretBytesMin } from './replication/replicator.ts'
 import type { ListenAt } from './replication/transport.ts'
@@ -65,6 +67,24 @@ export interface StoreOptions {
    * all stores the same. @default 16
    */
   readonly fullMeshMax?: number
+  /**
+   * Which shards this store keeps up and reads see, as patterns of their names: `?` is one character, `*` any, `/**` the rest, `**` everything. The shards of its own workers are always among them. `store.follow` changes it.
+   *
+   * - Everything (the default): reads see the whole job, any store can restore any other, `sync` is complete. Each store takes in and keeps what all others write: N times the disk, memory and traffic of one.
+   * - `progress/**`: counters, progress, statistics and seals of all workers, of others no registers and no journal. Some kilobytes a worker. Give `partners`, or what a node holds is lost with it. Without
+   *   `progress/**` of a worker its counts are missing in all sums, and what a rewind made void is still seen.
+   * - Single workers or parts, such as `context/rank-1?/**`: a batch of a worker is seen whole as far as its shards are followed. In a job of more than `fullMeshMax` stores, one that follows what its
+   *   neighbours do not keeps links with all.
+   *
+   * @default ['**']
+   */
+  readonly follow?: readonly string[]
+  /**
+   * How many peers also keep all shards of each worker, whatever they follow: chosen by hashing the names of worker and store, so that each store keeps about as many workers as this says. When one leaves, another
+   * takes its place after one to three minutes. `flush({ copies })` up to this number holds without a store that follows everything. More = more nodes may be lost at once; each costs the disk and traffic of a copy. Give all
+   * stores the same; at most 16. @default 0
+   */
+  readonly partners?: number
   /**
    * The job's secret, at least 16 bytes: whoever holds it may write anything. Or a token of `readerToken`: then this store is given everything that the job holds, what it writes itself stays
    * with it, and it listens nowhere.
@@ -168,6 +188,9 @@ export interface NetworkOptions {
   readonly listen: ListenAt | undefined
   readonly advertise: readonly string[] | undefined
   readonly fullMeshMax: number
+  /** Patterns. */
+  readonly follow: readonly string[]
+  readonly partners: number
   /** The job's secret, or the key of a reader. */
   readonly secret: Uint8Array
   /** Name of the reader that this store is. */
@@ -257,6 +280,8 @@ function deadlineOf(given: number | false | undefined): number | undefined {
 function networkOptions(options: StoreOptions): NetworkOptions | undefined {
   const { join, peers = [], port, listen, advertise, yjs, fullMeshMax = fullMeshMaxDefault } = options
   checkInteger('fullMeshMax', fullMeshMax, 1)
+  const follow = checkFollow(options.follow)
+  const partners = checkPartners(options.partners)
   if (join === undefined && options.peers === undefined && port === undefined && listen === undefined) {
     if (yjs === undefined) return undefined
     throw invalid('yjs lets clients in, but the store listens nowhere', 'Give `listen`, and a secret.')
@@ -270,17 +295,33 @@ function networkOptions(options: StoreOptions): NetworkOptions | undefined {
   const reader = readReaderToken(secret)
   if (reader !== undefined && (listen !== undefined || yjs !== undefined || advertise !== undefined))
     throw invalid('a reader lets nobody in', 'Leave out `listen`, `advertise` and `yjs`, or give the secret.')
+  if (reader !== undefined && partners > 0)
+    throw invalid('a reader keeps nothing for others', 'Leave out `partners`, or give the secret.')
   return {
     join: checkText('join', join),
     peers: port === undefined ? peers : [...new Set([...peers, ...nodesAt(port)])],
     listen: reader === undefined ? listenAt(options) : undefined,
     advertise,
     fullMeshMax,
+    follow,
+    partners,
     secret: reader?.key ?? secret,
     reader: reader?.name,
     yjsOrigins: yjs === undefined ? undefined : checkOrigins(yjs.origins ?? []),
     certificates: checkCertificates(options, reader === undefined),
   }
+}
+
+function checkFollow(follow: readonly string[] = allShards.patterns): readonly string[] {
+  if (!Array.isArray(follow))
+    throw invalid(`follow is ${JSON.stringify(follow)}`, 'Give a list of patterns, such as ["progress/**"].')
+  return new Interest(follow).patterns
+}
+
+function checkPartners(partners = 0): number {
+  checkInteger('partners', partners, 0)
+  if (partners > partnersMax) throw invalid(`partners is ${partners}`, `Give at most ${partnersMax}.`)
+  return partners
 }
 
 function checkCertificates({ tls, listen }: StoreOptions, isListening: boolean): Certificates | undefined {

@@ -42,6 +42,10 @@ export interface StoreStatus {
   /** Where peers reach the store. */
   readonly addresses: readonly string[]
   readonly peers: readonly PeerStatus[]
+  /** Patterns of the shards that it follows. */
+  readonly follow: readonly string[] | null
+  /** Workers whose shards it keeps as a partner. */
+  readonly partnerOf: readonly string[]
   readonly storage: StorageStatistics | null
   /** Content hash over all shards, live cells and their bytes. */
   readonly digest: string
@@ -75,7 +79,8 @@ export async function describeStore(directory: string): Promise<StoreStatus> {
   return { ...answer.found, ...unowned, closed }
 }
 
-const unowned = { owner: null, health: null, addresses: [], peers: [], storage: null } as const
+const nobodys = { owner: null, health: null, addresses: [], peers: [] } as const
+const unowned = { ...nobodys, follow: null, partnerOf: [], storage: null } as const
 
 /** What the owner of a directory tells. */
 export async function statusOf(shared: Shared): Promise<StoreStatus> {
@@ -84,6 +89,7 @@ export async function statusOf(shared: Shared): Promise<StoreStatus> {
   const { worker, host, job } = options
   const store = new Store(shared, worker)
   const { addresses, peers, storage } = store.stats()
+  const { follow, partnerOf } = store.coverage
   return {
     ...contentOf(environment.storage),
     owner: { process: process.pid, host, worker, job, software: softwareVersion },
@@ -91,6 +97,8 @@ export async function statusOf(shared: Shared): Promise<StoreStatus> {
     closed: null,
     addresses,
     peers,
+    follow,
+    partnerOf,
     storage,
   }
 }

@@ -21,7 +21,7 @@ import { addressOf, checkWorkerName, parseShardName } from './model/shard.ts'
 import { bindDocument } from './model/yjs-bridge.ts'
 import type { Value } from './model/value.ts'
 import type { CheckpointOptions, CompleteOptions } from './options.ts'
-import type { PeerStatus, Replicator, RoundReport } from './replication/replicator.ts'
+import type { PeerStatus, Replicator, RoundReport, StoreCoverage } from './replication/replicator.ts'
 import { Progress, Rates } from './progress.ts'
 import { Registers, type ConflictedEntry, type Entry } from './registers.ts'
 import { RollUp, type RollUpOptions } from './roll-up.ts'
@@ -35,7 +35,7 @@ import { scopeOf, Statistic } from './statistic.ts'
 import type { StockClients } from './stock-clients.ts'
 import type { StorageStatistics } from './storage/storage.ts'
 import { softwareVersion } from './version.ts'
-import { decodeVersion } from './seen-version.ts'
+import { decodeVersion, type SeenVersion } from './seen-version.ts'
 import { waitUntil, Watcher, type WatchOptions } from './watch.ts'
 import { Draft, Writer, type WriterIdentity } from './writer.ts'
 
@@ -48,7 +48,7 @@ export type WaitCondition =
   | { readonly counter: string; readonly atLeast: number }
   /** Items done of a step. */
   | { readonly progress: string; readonly atLeast: number }
-  /** `version` of another store. */
+  /** `version` of another store: as far as its shards are followed here. */
   | { readonly version: string }
 
 /** How a store is doing. */
@@ -346,7 +346,10 @@ export class Store implements ContextStore {
     if ('counter' in condition) return () => this.counter(condition.counter).value >= condition.atLeast
     if ('progress' in condition) return () => this.progress(condition.progress).count >= condition.atLeast
     const seen = decodeVersion(condition.version)
-    return () => this.#shared.environment.hasSeen(seen)
+    const { environment, replicator } = this.#shared
+    const followed = (): SeenVersion =>
+      new Map([...seen].filter(([shard]) => replicator?.follows(shard) ?? true))
+    return () => environment.hasSeen(followed())
   }
 
   // --- Yjs
@@ -470,10 +473,15 @@ export class Store implements ContextStore {
     this.#checkOpen()
     this.#settle()
     const { timeoutMs = 10_000, everybody = false } = options
-    const { replicator, life, environment } = this.#shared
+    const { replicator } = this.#shared
     if (replicator === undefined) return { reached: [], missed: [], changes: 0, cells: 0 }
+    return this.#exchange(() => replicator.sync({ timeoutMs, everybody }))
+  }
+
+  async #exchange(round: () => Promise<RoundReport>): Promise<SyncReport> {
+    const { life, environment } = this.#shared
     const [before, learntBefore] = [life.changesLearnt, { ...environment.learnt }]
-    const report = await replicator.sync({ timeoutMs, everybody })
+    const report = await round()
     const changes = life.changesLearnt - before
     const [reached, missed] = [report.reached.length, report.missed.length]
     const { learnt } = environment
@@ -483,6 +491,63 @@ export class Store implements ContextStore {
     }
     if (changes > 0) life.tell('cairn.merged', { changes, reached, missed })
     return { ...report, ...cameIn }
+  }
+
+  /**
+   * Which shards reads see, and how fresh they are: those that are followed, those kept as a partner, and what came once and is not kept up. Without peers all are own. Cost:
+   * O(shards times peers).
+   */
+  get coverage(): StoreCoverage {
+    const { replicator, environment } = this.#shared
+    if (replicator !== undefined) return replicator.coverage()
+    const names = [...environment.storage.shards().keys()].sort()
+    return {
+      follow: ['**'],
+      partnerOf: [],
+      shards: names.map((shard) => ({ shard, reason: 'own', ageMs: 0 })),
+    }
+  }
+
+  /**
+   * Follows other shards from now on, as the option `follow` does: what is new of them is asked for; what is not followed any more stays as it is, is not kept up, and is given to who asks. Cost: an exchange
+   * with each peer. Throws `OPTION_INVALID` for what is no pattern, or in a store without peers.
+   */
+  follow(patterns: readonly string[]): void {
+    this.#checkOpen()
+    this.#connected().follow(patterns)
+  }
+
+  /**
+   * Brings here what the reachable peers have of shards that are not followed, once: it is as it was then, until it is fetched again. In a job of more than `fullMeshMax` stores it makes links with
+   * all for that time. Cost: as `sync`, and the shards stay here. Rejects with `OPTION_INVALID` for what is no pattern, or in a store without peers, and with `TIMEOUT` where no peer answered in time.
+   *
+   * @param patterns as in the option `follow`, e.g. `context/rank-17/**`
+   * @param options.timeoutMs longest wait; default 10,000
+   */
+  async fetch(
+    patterns: readonly string[],
+    options: { readonly timeoutMs?: number } = {},
+  ): Promise<SyncReport> {
+    this.#checkOpen()
+    const { timeoutMs = 10_000 } = options
+    const replicator = this.#connected()
+    const report = await this.#exchange(() => replicator.fetch(patterns, { timeoutMs }))
+    if (report.reached.length > 0) return report
+    throw new ContextStoreError(
+      'TIMEOUT',
+      `No peer answered within ${timeoutMs} ms.`,
+      'Look at `stats().peers` for why; then fetch again.',
+    )
+  }
+
+  #connected(): Replicator {
+    const { replicator } = this.#shared
+    if (replicator !== undefined) return replicator
+    throw new ContextStoreError(
+      'OPTION_INVALID',
+      'This store has no peers, and holds what there is.',
+      'Open it with `join`, `peers` or `listen`, and the secret of the job.',
+    )
   }
 
   /**

@@ -28,6 +28,9 @@ export interface AgentChoices {
   readonly worker: string | undefined
   readonly httpPort: number | undefined
   readonly lingerMs: number | undefined
+  /** Options of the store of the same names. */
+  readonly follow: readonly string[] | undefined
+  readonly partners: number | undefined
 }
 
 /** An agent that starts or ends is waited for. */
@@ -107,13 +110,16 @@ export async function findAgent(socket: string): Promise<FoundAgent | undefined>
 
 // --- Being the agent
 
-async function start(places: Places, { worker, httpPort, lingerMs }: AgentChoices): Promise<Agent> {
+async function start(places: Places, choices: AgentChoices): Promise<Agent> {
+  const { worker, httpPort, lingerMs, follow, partners } = choices
   const { openStore, standardErrorLog: log } = await loadLibrary()
   const { startAgent } = await import('../agent/agent.ts')
   await mkdir(places.base.value, { recursive: true, mode: 0o700 })
   const store = await openStore({
     ...(await optionsOf(places)),
     ...(worker === undefined ? {} : { worker }),
+    ...(follow === undefined ? {} : { follow }),
+    ...(partners === undefined ? {} : { partners }),
     log,
   })
   try {

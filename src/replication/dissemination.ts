@@ -63,6 +63,12 @@ export class Dissemination<Link> {
   readonly #suppliers = new Map<string, readonly Link[]>()
   /** Workers that were asked for. */
   readonly #questions = new Map<string, Question>()
+  readonly #follows: (link: Link, shard: ShardName) => boolean
+
+  /** @param follows says whether who is at the other end keeps up a shard: of others it is neither given nor told anything */
+  constructor(follows: (link: Link, shard: ShardName) => boolean = () => true) {
+    this.#follows = follows
+  }
 
   joined(link: Link): void {
     this.#neighbours.set(link, {
@@ -89,8 +95,8 @@ export class Dissemination<Link> {
     const receivers: Link[] = []
     for (const [link, { declined, untold }] of this.#neighbours) {
       if (link === from) forget(untold, news)
-      else if (declined.has(worker)) note(untold, news)
-      else receivers.push(link)
+      else if (declined.has(worker)) note(untold, this.#newsFor(link, news))
+      else if (this.#newsFor(link, news).size > 0) receivers.push(link)
     }
     if (from !== undefined) this.#supplies(worker, from)
     return receivers
@@ -100,8 +106,13 @@ export class Dissemination<Link> {
   tell(news: News, from?: Link): void {
     for (const [link, { untold }] of this.#neighbours) {
       if (link === from) forget(untold, news)
-      else note(untold, news)
+      else note(untold, this.#newsFor(link, news))
     }
+  }
+
+  #newsFor(link: Link, news: News): News {
+    const followed = [...news].filter(([shard]) => this.#follows(link, shard))
+    return followed.length === news.size ? news : new Map(followed)
   }
 
   /** A push brought nothing new. True when its sender is to be told that these pushes are not wanted. */

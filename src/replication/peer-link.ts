@@ -11,6 +11,7 @@ import { type Close, closes } from './closing.ts'
 import type { ShardClocks } from './confirmations.ts'
 import type { News } from './dissemination.ts'
 import type { Role } from './handshake.ts'
+import type { Interest } from './interest.ts'
 import type { Replica, ShardUpdate } from './replica.ts'
 import { type Moment, type Push, Session, type SessionEffect, type SessionOptions } from './session.ts'
 import type { Link, LinkEvents } from './transport.ts'
@@ -29,6 +30,10 @@ export interface PeerLinkOwner {
   heard(link: PeerLink, news: News): void
   /** The peer does, or does not, want changes of these workers pushed; or it is asked for them. */
   chose(link: PeerLink, choice: 'wanted' | 'declined' | 'asking', workers: readonly string[]): void
+  /** The peer tells what it follows. */
+  followed(link: PeerLink, interest: Interest): void
+  /** The peer counts this store among the partners of these workers, and of no others. */
+  entrusted(link: PeerLink, workers: readonly string[]): void
   /** The link is over: by us, by the peer, or because it broke. Once. */
   ended(link: PeerLink, close: Close): void
 }
@@ -90,6 +95,16 @@ export class PeerLink implements LinkEvents {
     return !this.#isOver && this.#session.isOpen
   }
 
+  /** What the peer follows. */
+  get theirs(): Interest {
+    return this.#session.theirs
+  }
+
+  /** When all that both follow was last found to be the same, monotonic milliseconds; `-Infinity`: never. */
+  get agreedMs(): number {
+    return this.#session.agreedMs
+  }
+
   /** How long it has been open, milliseconds. */
   get openMs(): number {
     return this.#openedMs === undefined ? 0 : this.#options.time.monotonic() - this.#openedMs
@@ -108,6 +123,7 @@ export class PeerLink implements LinkEvents {
       lag: lag && { theirs: lag.theirs, ours: lag.ours, ageMs: nowMs - lag.atMs },
       divergedShards: this.#divergedShards,
       refusedUpdates: this.#refusedUpdates,
+      follow: this.#session.theirs.patterns,
     }
   }
 
@@ -130,6 +146,15 @@ export class PeerLink implements LinkEvents {
 
   fetch(workers: readonly string[]): void {
     this.#run((moment) => this.#session.fetch(workers, moment))
+  }
+
+  /** What is followed here has changed: the peer is told, and asked for these workers, for all when undefined. */
+  follow(workers: readonly string[] | undefined): void {
+    this.#run((moment) => this.#session.follow(workers, moment))
+  }
+
+  keep(workers: readonly string[]): void {
+    this.#run((moment) => this.#session.keep(workers, moment))
   }
 
   sync(round: number): void {
@@ -210,6 +235,10 @@ export class PeerLink implements LinkEvents {
       case 'declined':
       case 'asking':
         return this.#owner.chose(this, effect.type, effect.workers)
+      case 'follows':
+        return this.#owner.followed(this, effect.interest)
+      case 'entrusted':
+        return this.#owner.entrusted(this, effect.workers)
       case 'synced':
         return this.#owner.synced(this, effect.round, effect.whole)
       case 'confirmed':

@@ -18,6 +18,8 @@
  * | 13 | enough | workers | do not push changes of these workers any more: others bring them. Tell me in `news`, and push again when I send `have` of them |
  * | 14 | sum | digest, position or nil | the root sum over all my shards, and how far my feed is durable; replaces `root` on a link once both sides have sent it |
  * | 15 | resume | token, position, shards | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this |
+ * | 16 | follow | patterns | I keep up the shards that match one of these (`interest.ts`), and no others: send me nothing else. Before the first, all |
+ * | 17 | keep | workers | you are a partner of these workers, and of no others that I know of: keep their shards, too (`partners.ts`) |
  *
  * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` and `news` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
  * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
@@ -34,6 +36,7 @@ import type { Update } from '../model/update.ts'
 import { refusedFrame } from './closing.ts'
 import { messageBytesMax } from './frames.ts'
 import type { ShardClocks } from './confirmations.ts'
+import { Interest } from './interest.ts'
 import type { ShardState, ShardUpdate } from './replica.ts'
 
 /** Most shards, or workers, that one message names. */
@@ -82,6 +85,8 @@ export type Message =
   | { readonly type: 'state'; readonly shard: ShardName; readonly update: Update }
   | { readonly type: 'news'; readonly news: News }
   | { readonly type: 'enough'; readonly workers: readonly string[] }
+  | { readonly type: 'follow'; readonly interest: Interest }
+  | { readonly type: 'keep'; readonly workers: readonly string[] }
 
 const numbers = {
   have: 1,
@@ -99,6 +104,8 @@ const numbers = {
   enough: 13,
   sum: 14,
   resume: 15,
+  follow: 16,
+  keep: 17,
 } as const
 
 export function encodeMessage(message: Message): Uint8Array {
@@ -142,7 +149,10 @@ function fieldsOf(message: Message): unknown[] {
     case 'news':
       assert(message.news.size <= shardsPerMessageMax, 'a message names a bounded number of shards')
       return [[...message.news].map(([shard, clocks]) => [shard, encodeClocks(clocks)])]
+    case 'follow':
+      return [message.interest.patterns]
     case 'enough':
+    case 'keep':
       return [message.workers]
   }
 }
@@ -229,6 +239,10 @@ function messageOf(packed: unknown): Message | undefined {
     }
     case numbers.enough:
       return { type: 'enough', workers: asWorkers(fields[0]) ?? [] }
+    case numbers.follow:
+      return { type: 'follow', interest: new Interest(asArray(fields[0]).map(asText)) }
+    case numbers.keep:
+      return { type: 'keep', workers: asWorkers(fields[0]) ?? [] }
     default:
       asInteger(number)
       return undefined

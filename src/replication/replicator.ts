@@ -23,7 +23,9 @@ import type { ShardClocks } from './confirmations.ts'
 import { CopyRound } from './copy-round.ts'
 import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
 import { Dissemination, type News } from './dissemination.ts'
+import { type FollowReason, Following } from './following.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
+import { type Interest, allShards } from './interest.ts'
 import { Membership, fullMeshMaxDefault } from './membership.ts'
 import { Pace } from './pace.ts'
 import { PeerLink, type PeerLinkOwner } from './peer-link.ts'
@@ -84,6 +86,14 @@ export interface ReplicatorOptions {
    * @default 8388608
    */
   readonly sendBufferBytesMax?: number
+  /** Patterns of the shards to keep up (`interest.ts`), besides those of own workers. @default everything */
+  readonly follow?: readonly string[]
+  /** Stores that also keep each worker's shards, chosen by hashing; the same in all stores. @default 0 */
+  readonly partners?: number
+  /** Workers that write here, or wrote: their shards are always followed. @default none */
+  readonly own?: () => Iterable<string>
+  /** Stores in which a worker writes, as far as known here: these are no partners of it. @default none */
+  readonly writersOf?: (worker: string) => Iterable<string>
 }
 
 /** How it stands with one peer. Counts are of its present link. */
@@ -110,11 +120,43 @@ export interface PeerStatus {
   /** Shards of equal clocks and unequal digests: alarms. */
   readonly divergedShards: number
   readonly refusedUpdates: number
+  /** Patterns of the shards that it keeps up; `**`, everything, until it tells otherwise. */
+  readonly follow: readonly string[]
   /** Why there is no link. */
   readonly problem: string | undefined
 }
 
+/** A shard that is here. */
+export interface ShardCoverage {
+  readonly shard: string
+  /**
+   * `own`: a worker of this store writes it; `followed`: its name matches; `partner`: it is kept up for its worker; `kept`: it is not kept up, and is as it was when it came, by a
+   * restore, a `fetch`, or earlier.
+   */
+  readonly reason: FollowReason | 'kept'
+  /** Milliseconds since a peer that follows it, too, had the same of all that both follow; 0 of own ones; `undefined` where none with a link was found to have. */
+  readonly ageMs: number | undefined
+}
+
+/** Which shards reads see. */
+export interface StoreCoverage {
+  /** Patterns of `follow`. */
+  readonly follow: readonly string[]
+  /** Workers whose shards are kept as a partner. */
+  readonly partnerOf: readonly string[]
+  /** Ascending by name. */
+  readonly shards: readonly ShardCoverage[]
+}
+
 export interface Replicator {
+  /** Which shards are here, and how fresh. Cost: O(shards times links). */
+  coverage(): StoreCoverage
+  /** True where a shard is kept up here. */
+  follows(shard: ShardName): boolean
+  /** Other patterns to keep up, from now on. Throws `OPTION_INVALID`; nothing has changed then. */
+  follow(patterns: readonly string[]): void
+  /** As `sync`, of shards that match as well, which are kept up until then. Rejects with `OPTION_INVALID`. */
+  fetch(patterns: readonly string[], options: { readonly timeoutMs: number }): Promise<RoundReport>
   /**
    * Brings the replica up to date: resolves when everything that each reachable peer had at the call has been merged, or when
    * the time is over. Never rejects.
@@ -154,7 +196,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   readonly #options: ReplicatorOptions
   readonly #plan: DialPlan
   readonly #membership: Membership
-  readonly #dissemination = new Dissemination<PeerLink>()
+  readonly #following: Following<PeerLink>
+  readonly #dissemination = new Dissemination<PeerLink>((link, shard) => link.theirs.follows(shard))
   readonly #links = new Set<PeerLink>()
   readonly #dials = new Map<PeerLink, Dial>()
   readonly #rounds = new Map<number, SyncRound>()
@@ -179,6 +222,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   constructor(options: ReplicatorOptions) {
     this.#options = options
     this.environment = options.replica.environment
+    const { replica, follow = allShards.patterns, partners = 0, own = nobody, writersOf = nobody } = options
+    const held = function* (): Iterable<ShardName> {
+      for (const { shard } of replica.shards()) yield shard
+    }
+    this.#following = new Following(this.environment, { follow, partners, own, writersOf, held })
     this.#plan = new DialPlan(this.environment, options.random)
     this.#membership = new Membership(
       this.environment,
@@ -229,6 +277,42 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     return report
   }
 
+  coverage(): StoreCoverage {
+    const following = this.#following
+    const nowMs = this.#nowMs()
+    const links = [...this.#links].filter((link) => link.isOpen && link.reader === undefined)
+    const shards = [...this.#options.replica.shards()].map(({ shard }) => {
+      const reason = following.reasonOf(shard) ?? ('kept' as const)
+      const agreedMs = links
+        .filter(({ theirs }) => reason !== 'kept' && theirs.follows(shard))
+        .reduce((latest, link) => Math.max(latest, link.agreedMs), -Infinity)
+      const ageMs = reason === 'own' ? 0 : agreedMs === -Infinity ? undefined : nowMs - agreedMs
+      return { shard, reason, ageMs }
+    })
+    shards.sort((a, b) => (a.shard < b.shard ? -1 : 1))
+    return { follow: following.asked.patterns, partnerOf: following.custody, shards }
+  }
+
+  follows(shard: ShardName): boolean {
+    return this.#following.interest.follows(shard)
+  }
+
+  follow(patterns: readonly string[]): void {
+    this.#following.follow(patterns)
+    this.#guarded(() => this.#follow())
+  }
+
+  async fetch(patterns: readonly string[], options: { readonly timeoutMs: number }): Promise<RoundReport> {
+    const stop = this.#following.fetch(patterns)
+    try {
+      this.#guarded(() => this.#follow())
+      return await this.sync({ ...options, everybody: true })
+    } finally {
+      stop()
+      this.#guarded(() => this.#follow())
+    }
+  }
+
   async replicate({
     copies,
     shards,
@@ -239,12 +323,17 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#copyRounds.set(round.id, round)
     const timer = this.#options.time.after(timeoutMs, () => round.end())
     this.#guarded(() => {
-      for (const link of this.#links) link.confirm(round.id, shards)
+      for (const link of this.#links) this.#confirm(link, round)
     })
     const holders = await this.#awake(round.result)
     timer.cancel()
     this.#copyRounds.delete(round.id)
     return holders
+  }
+
+  /** Who does not follow all of it holds no copy. */
+  #confirm(link: PeerLink, { id, shards }: CopyRound): void {
+    if (shards.every(({ shard }) => link.theirs.follows(shard))) link.confirm(id, shards)
   }
 
   /** Timers do not keep the process alive, and a store that only dials has nothing else between two tries. */
@@ -281,7 +370,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     }
     const statuses = new Map<string, PeerStatus>()
     for (const { key, environment, addresses, problem } of this.#plan.targets()) {
-      const counts = { ...none, divergedShards: 0, refusedUpdates: 0 }
+      const counts = { ...none, divergedShards: 0, refusedUpdates: 0, follow: allShards.patterns }
       const address = addresses[0] ?? ''
       const status = { environment, address, reader: undefined, connected: false }
       statuses.set(environment ?? key, { ...status, ...counts, problem })
@@ -335,11 +424,25 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     }
     if (!link.isOpen) return
     this.#dissemination.joined(link)
+    if (link.reader === undefined) this.#following.joined(link, peer)
     this.#warned.delete(link.address)
     this.#options.log.info('a peer is connected', { peer, address: link.address })
-    const newest = [...this.#copyRounds.values()].at(-1)
-    if (newest !== undefined) link.confirm(newest.id, newest.shards)
+    this.#confirmNewest(link)
     this.#advanceRounds(peer)
+  }
+
+  #confirmNewest(link: PeerLink): void {
+    const newest = [...this.#copyRounds.values()].at(-1)
+    if (newest !== undefined) this.#confirm(link, newest)
+  }
+
+  followed(link: PeerLink, interest: Interest): void {
+    this.#following.heard(link, interest)
+    this.#confirmNewest(link)
+  }
+
+  entrusted(link: PeerLink, workers: readonly string[]): void {
+    this.#following.entrusted(link, workers)
   }
 
   confirmed({ environment }: PeerLink, confirmed: number): void {
@@ -360,7 +463,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   }
 
   heard(link: PeerLink, news: News): void {
-    this.#dissemination.heard(news, link, this.#nowMs())
+    const followed = new Map([...news].filter(([shard]) => this.follows(shard)))
+    this.#dissemination.heard(followed, link, this.#nowMs())
   }
 
   chose(link: PeerLink, choice: 'wanted' | 'declined' | 'asking', workers: readonly string[]): void {
@@ -375,6 +479,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const { environment, address, openMs } = link
     this.#links.delete(link)
     this.#dissemination.left(link)
+    this.#following.left(link)
     const dial = this.#dials.get(link)
     this.#dials.delete(link)
     if (dial !== undefined) {
@@ -407,6 +512,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     if (this.#closed !== undefined) return
     const nowMs = this.#nowMs()
     for (const link of this.#links) link.tick()
+    this.#guarded(() => this.#follow())
     this.#guarded(() => this.#spread())
     this.#guarded(() => this.#choose())
     this.#guarded(() => this.#dialDue())
@@ -430,6 +536,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #learn(news: News): void {
     if (this.#source !== undefined) this.#learnt = news
     else if (this.#membership.isPartial) this.#dissemination.tell(news)
+    else {
+      // Root digests leave out what is not followed here: who follows it is told.
+      const unfollowed = [...news].filter(([shard]) => !this.follows(shard))
+      if (unfollowed.length > 0) this.#dissemination.tell(new Map(unfollowed))
+    }
   }
 
   /** With links to all others there is nothing to pass on: its maker sent it to them, too. */
@@ -452,19 +563,29 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   /** Tells neighbours what they were not given, and asks for what they told of and nobody brought. */
   #spread(): void {
     const { replica } = this.#options
-    const { tell, ask } = this.#dissemination.tick(this.#nowMs(), (shard, clocks) =>
-      coversClocks(replica.clocks(shard), clocks),
+    const { tell, ask } = this.#dissemination.tick(
+      this.#nowMs(),
+      (shard, clocks) => !this.follows(shard) || coversClocks(replica.clocks(shard), clocks),
     )
     for (const [link, news] of tell) link.tell(news)
     for (const [link, workers] of ask) link.fetch(workers)
   }
 
+  /** Looks what is to be kept up now, tells peers, and asks them for what is new of it. */
+  #follow(): void {
+    const { restart, keep } = this.#following.tick(this.#nowMs())
+    if (restart !== undefined) for (const link of this.#links) link.follow(restart.workers)
+    for (const [link, workers] of keep) link.keep(workers)
+  }
+
   /** Whom to keep links with. Who dialled somebody that it does not choose any more ends the link, but not during a sync: the other side dials, if it wants it. */
   #choose(): void {
-    const view = this.#membership.chosen(
+    const chosen = this.#membership.chosen(
       (environment) =>
         this.linkTo(environment) === undefined && this.#plan.failuresOf(environment) >= dialsMax,
     )
+    const { isWide, wanted } = this.#following
+    const view = chosen === undefined || isWide ? undefined : new Set([...chosen, ...wanted])
     this.#plan.choose(this.#wholeRounds.size > 0 ? undefined : view)
     if (view === undefined || this.#rounds.size > 0) return
     for (const [link, { key }] of this.#dials) {
@@ -487,6 +608,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       },
       sendBufferBytesMax,
       role,
+      interest: () => this.#following.interest,
     })
     this.#links.add(peerLink)
     if (dial !== undefined) this.#dials.set(peerLink, dial)
@@ -541,6 +663,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#looking ??= this.#attempt('the rendezvous cannot be read', async () => {
       const entries = await rendezvous.peers()
       this.#membership.announced(entries.map(({ environment }) => environment))
+      for (const { environment } of entries) this.#following.saw(environment, this.#nowMs())
       this.#choose()
       this.#plan.announced(entries, this.#nowMs())
     }).then(() => {
@@ -604,6 +727,10 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #nowMs(): number {
     return this.#options.time.monotonic()
   }
+}
+
+function nobody(): Iterable<string> {
+  return []
 }
 
 function checkOptions({ secret, job, replica }: ReplicatorOptions): void {

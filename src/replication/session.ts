@@ -17,6 +17,8 @@
  * - Root sums, told once in a while, find what all that missed; where they agree, both know from where to resume.
  * - Whoever must know that its changes are durable at the peer asks (`confirm`) and is told (`durable`) after the peer's flush.
  *
+ * - Each side tells what it follows (`interest.ts`). Only shards that the peer follows are sent, only those followed here are asked for and taken, and root digests are over those that both follow.
+ *
  * Invariants: before the handshake is over there are no effects but its own frames and `close`; after `close` there are none;
  * root digests cause no `have` of all workers while one is unanswered.
  *
@@ -26,6 +28,7 @@
 import type { Random } from '../base/random.ts'
 import { ContextStoreError } from '../errors.ts'
 import { clocksBeyond, noClocks } from '../model/clocks.ts'
+import { rootDigest } from '../model/shard-document.ts'
 import { type ShardName, addressOf } from '../model/shard.ts'
 import { Answers, type PeerClocks } from './answers.ts'
 import { Backlog } from './backlog.ts'
@@ -35,6 +38,7 @@ import type { News } from './dissemination.ts'
 import { Assembler, splitMessage } from './frames.ts'
 import { Gaps } from './gaps.ts'
 import { Handshake, type Role, nonceBytes } from './handshake.ts'
+import { type Interest, allShards } from './interest.ts'
 import {
   type Have,
   type Message,
@@ -61,6 +65,10 @@ export type SessionEffect =
   | { readonly type: 'news'; readonly news: News }
   /** The peer does, or does not, want changes of these workers pushed. */
   | { readonly type: 'wanted' | 'declined'; readonly workers: readonly string[] }
+  /** The peer tells what it follows. */
+  | { readonly type: 'follows'; readonly interest: Interest }
+  /** The peer counts this store among the partners of these workers, and of no others. */
+  | { readonly type: 'entrusted'; readonly workers: readonly string[] }
   /** The peer is asked for these workers. */
   | { readonly type: 'asking'; readonly workers: readonly string[] }
   /** Everything the peer had at the time of `sync` has been given to `apply`; whole: and nothing of it was left out or refused. */
@@ -111,6 +119,8 @@ export interface SessionOptions {
   readonly rootIntervalMs: number
   /** Above this many waiting bytes pushes are dropped and answers wait. */
   readonly sendBufferBytesMax: number
+  /** What is followed here, as of now; everything without it. `follow` is to be called after it has changed. */
+  readonly interest?: () => Interest
 }
 
 /** Changes of one worker as they were made, encoded once for all sessions. */
@@ -130,6 +140,7 @@ const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
   'told',
   'root',
   'sum',
+  'follow',
   'bye',
   'ping',
   'pong',
@@ -172,6 +183,9 @@ export class Session {
   #isAnswerWhole = true
   /** Of our `resume`. */
   #resumeToken: number | undefined
+  /** What the peer follows. */
+  #theirs: Interest = allShards
+  #agreedMs = -Infinity
   #lag: Lag | undefined
 
   /** Its first effects, the greeting, come with the first `tick`. */
@@ -204,6 +218,16 @@ export class Session {
   /** As of the peer's last `have` of all workers; `ask` brings a newer one. */
   get lag(): Lag | undefined {
     return this.#lag
+  }
+
+  /** What the peer follows, as far as it has told. */
+  get theirs(): Interest {
+    return this.#theirs
+  }
+
+  /** When all that both follow was last found to be the same, monotonic milliseconds; `-Infinity`: never. */
+  get agreedMs(): number {
+    return this.#agreedMs
   }
 
   /** Frames since the handshake. */
@@ -250,11 +274,13 @@ export class Session {
   push(push: Push, moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
       if (this.#state !== 'open' || !this.#isPeerKnown || this.#isReader) return
+      const updates = followedOf(push.updates, this.#theirs)
+      if (updates.length === 0) return
       if (this.#room <= 0 || this.#backlog.isBehind(push.worker)) return this.#backlog.drop(push.worker)
       const pending = this.#answers.take(push.worker)
-      if (pending === undefined) for (const message of push.messages) this.#send(message)
-      else this.#answer(pending, push.updates)
-      for (const { shard, update } of push.updates) if (update.length > updateBytesMax) this.#leaveOut(shard)
+      if (pending !== undefined) this.#answer(pending, updates)
+      else for (const message of this.#messagesOf(push, updates)) this.#send(message)
+      for (const { shard, update } of updates) if (update.length > updateBytesMax) this.#leaveOut(shard)
     })
   }
 
@@ -269,6 +295,24 @@ export class Session {
   decline(workers: readonly string[], moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
       if (this.#state === 'open' && !this.#isReader) this.#say({ type: 'enough', workers })
+    })
+  }
+
+  /**
+   * What is followed here has changed: the peer is told, and asked for all shards of these workers, of all when undefined; no worker: it follows less.
+   */
+  follow(workers: readonly string[] | undefined, moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state !== 'open') return
+      this.#say({ type: 'follow', interest: this.#ours })
+      if (workers === undefined || workers.length > 0) this.#show(workers)
+    })
+  }
+
+  /** Tells the peer of which workers it is a partner; no reader does, or is told. */
+  keep(workers: readonly string[], moment: Moment): readonly SessionEffect[] {
+    return this.#during(moment, () => {
+      if (this.#state === 'open' && !this.#isReader && !this.#isRead) this.#say({ type: 'keep', workers })
     })
   }
 
@@ -373,6 +417,7 @@ export class Session {
     this.#isRead = step.reader !== undefined
     this.#effects.push({ type: 'opened', peer: step.peer, reader: step.reader })
     this.#scheduleRoot(nowMs)
+    if (!this.#ours.isAll) this.#say({ type: 'follow', interest: this.#ours })
     if (!this.#isRead) this.#introduce(step.peer)
   }
 
@@ -394,10 +439,11 @@ export class Session {
     this.#say({ type: 'ask', workers: undefined })
   }
 
+  /** Sums are over everything, and so is what is resumed: where one side follows less, digests of what both follow are compared. */
   #saySum(): void {
     const { replica } = this.#options
-    this.#say({ type: 'sum', digest: replica.rootSum(), position: replica.position })
-    if (!this.#isSumming) this.#say({ type: 'root', digest: replica.rootDigest() })
+    if (this.#isWhole) this.#say({ type: 'sum', digest: replica.rootSum(), position: replica.position })
+    if (!this.#isWhole || !this.#isSumming) this.#say({ type: 'root', digest: this.#rootDigest() })
   }
 
   #hear(message: Message, nowMs: number): void {
@@ -409,14 +455,13 @@ export class Session {
         this.#isSumming = true
         return this.#hearResume(message, nowMs)
       case 'updates':
-        this.#effects.push({ ...message, type: 'apply' })
-        return
+        return this.#hearUpdates(message.updates, message.passable)
       case 'told':
-        return this.#hearTold(message.token, message.whole)
+        return this.#hearTold(message.token, message.whole, nowMs)
       case 'root':
         // Beside a sum it says nothing new.
-        if (!this.#isRead && !this.#isSumming)
-          this.#hearRoot(message.digest === this.#options.replica.rootDigest(), nowMs)
+        if (!this.#isRead && !(this.#isSumming && this.#isWhole))
+          this.#hearRoot(message.digest === this.#rootDigest(), nowMs)
         return
       case 'sum':
         return this.#hearSum(message.digest, message.position, nowMs)
@@ -443,6 +488,13 @@ export class Session {
       case 'enough':
         this.#effects.push({ type: 'declined', workers: message.workers })
         return
+      case 'follow':
+        this.#theirs = message.interest
+        this.#effects.push({ type: 'follows', interest: message.interest })
+        return
+      case 'keep':
+        this.#effects.push({ type: 'entrusted', workers: message.workers })
+        return
     }
   }
 
@@ -453,12 +505,43 @@ export class Session {
     } else this.#effects.push({ type: 'wanted', workers: have.workers })
     this.#backlog.heard(have)
     if (this.#isReader) return this.#say({ type: 'told', token: have.token, whole: false })
-    const diverged = this.#answers.note(have, this.#options.replica.shards())
+    const diverged = this.#answers.note(have, followedOf(this.#options.replica.shards(), this.#theirs))
     if (this.#isRead) return
     for (const shard of diverged) {
       this.#effects.push({ type: 'diverged', shard })
       if (this.#room > 0) this.#sayState(shard)
     }
+  }
+
+  /** A peer that does not know `follow` sends everything: what is not followed here is not taken. */
+  #hearUpdates(updates: readonly ShardUpdate[], passable: boolean): void {
+    const followed = followedOf(updates, this.#ours)
+    if (followed.length > 0) this.#effects.push({ type: 'apply', updates: followed, passable })
+  }
+
+  get #ours(): Interest {
+    return this.#options.interest?.() ?? allShards
+  }
+
+  /** Both follow everything. */
+  get #isWhole(): boolean {
+    return this.#ours.isAll && this.#theirs.isAll
+  }
+
+  /** Over the shards that both follow. */
+  #rootDigest(): string {
+    const { replica } = this.#options
+    if (this.#isWhole) return replica.rootDigest()
+    const shards = followedOf(followedOf(replica.shards(), this.#ours), this.#theirs)
+    return rootDigest(shards.map((state) => [state.shard, state]))
+  }
+
+  #messagesOf(push: Push, updates: readonly ShardUpdate[]): readonly Uint8Array[] {
+    if (updates === push.updates) return push.messages
+    return encodeUpdates(
+      updates.filter(({ update }) => update.length <= updateBytesMax),
+      true,
+    )
   }
 
   get #isReader(): boolean {
@@ -469,9 +552,10 @@ export class Session {
     const { replica } = this.#options
     const told = new Map(shards.map(({ shard, clocks }) => [shard, clocks]))
     let [theirs, ours] = [0, 0]
-    for (const { shard, clocks } of replica.shards())
+    for (const { shard, clocks } of followedOf(replica.shards(), this.#theirs))
       theirs += clocksBeyond(clocks, told.get(shard) ?? noClocks)
-    for (const { shard, clocks } of shards) ours += clocksBeyond(clocks, replica.clocks(shard))
+    for (const { shard, clocks } of followedOf(shards, this.#ours))
+      ours += clocksBeyond(clocks, replica.clocks(shard))
     return { theirs, ours, atMs }
   }
 
@@ -483,25 +567,29 @@ export class Session {
     else this.#effects.push({ type: 'unsent', shard, cause: tooLong() })
   }
 
-  #hearTold(token: number, whole: boolean): void {
+  #hearTold(token: number, whole: boolean, nowMs: number): void {
     const untold = this.#untold.get(token)
     this.#untold.delete(token)
     // Every resumption ends with a comparison.
     if (token === this.#resumeToken && whole) this.#saySum()
+    if (untold?.all === true && whole && untold.whole) this.#agreedMs = nowMs
     if (untold?.round === undefined) return
     this.#effects.push({ type: 'synced', round: untold.round, whole: whole && untold.whole })
   }
 
   #hearSum(digest: string, position: number | undefined, nowMs: number): void {
     this.#isSumming = true
-    if (this.#isRead) return
+    if (this.#isRead || !this.#isWhole) return
     const isEqual = digest === this.#options.replica.rootSum()
     if (isEqual && position !== undefined) this.#effects.push({ type: 'agreed', position })
     this.#hearRoot(isEqual, nowMs)
   }
 
   #hearRoot(isEqual: boolean, nowMs: number): void {
-    if (isEqual) return this.#rootWatch.agree()
+    if (isEqual) {
+      this.#agreedMs = nowMs
+      return this.#rootWatch.agree()
+    }
     const isAnswerOnItsWay = [...this.#untold.values()].some(({ all }) => all)
     if (!isAnswerOnItsWay && this.#rootWatch.differ(nowMs)) this.#show(undefined)
   }
@@ -529,7 +617,7 @@ export class Session {
   /** Sends our `have`. */
   #show(workers: readonly string[] | undefined, round?: number): void {
     const scope = workers && new Set(workers)
-    const all = [...this.#options.replica.shards()]
+    const all = followedOf(this.#options.replica.shards(), this.#ours)
     const shards = scope === undefined ? all : all.filter(({ shard }) => scope.has(addressOf(shard).worker))
     const token = this.#nextToken++
     this.#untold.set(token, { round, all: workers === undefined, whole: true })
@@ -581,6 +669,17 @@ export class Session {
     this.#state = 'closed'
     this.#effects.push({ type: 'close', close, theirs })
   }
+}
+
+/** What is followed of that; the same list where it is all. */
+function followedOf<T extends { readonly shard: ShardName }>(
+  entries: readonly T[] | Iterable<T>,
+  interest: Interest,
+): readonly T[] {
+  const all = Array.isArray(entries) ? (entries as readonly T[]) : [...entries]
+  if (interest.isAll) return all
+  const followed = all.filter(({ shard }) => interest.follows(shard))
+  return followed.length === all.length ? all : followed
 }
 
 function tooLong(): Error {

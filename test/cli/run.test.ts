@@ -279,3 +279,24 @@ function isAlive(pid: number | undefined): boolean {
     return false
   }
 }
+
+test('an agent follows what it is told to, and says so; what is no pattern is refused', async () => {
+  const places = ['--dir', folder.at('follows'), '--shared', folder.at('follows-shared')]
+  const wanted = ['--follow', 'progress/**,context/rank-1?/**', '--partners', '2']
+  const environment = job()
+  const agent = cairn.start(['agent', ...places, ...wanted, '--linger', '60', '--json'], { environment })
+  const ended = new Promise((resolve) => agent.once('close', resolve))
+  if (agent.stdout === null) throw new Error('no pipe')
+  await createInterface({ input: agent.stdout })[Symbol.asyncIterator]().next()
+  const status = await cairn.run(['status', folder.at('follows'), '--json'])
+  expect(jsonLines(status.stdout)).toMatchObject([
+    { follow: ['context/rank-1?/**', 'progress/**'], partnerOf: [], peers: [] },
+  ])
+  const text = await cairn.run(['status', folder.at('follows')])
+  expect(text.stdout).toMatch(/^follows +context\/rank-1\?\/\*\* progress\/\*\*$/m)
+  agent.kill('SIGTERM')
+  await ended
+  const refused = await cairn.run(['agent', ...places, '--follow', 'contxt/**'], { environment: job() })
+  expect(refused.code).toBe(1)
+  expect(refused.stderr).toContain('contxt/**')
+})

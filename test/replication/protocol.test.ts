@@ -5,6 +5,7 @@ import { seededRandom } from '../../src/base/random.ts'
 import { ContextStoreError } from '../../src/errors.ts'
 import { type ShardName, contextShard, progressShard } from '../../src/model/shard.ts'
 import type { Update } from '../../src/model/update.ts'
+import { Interest, patternsMax } from '../../src/replication/interest.ts'
 import {
   type Message,
   decodeMessage,
@@ -42,6 +43,8 @@ const examples: Message[] = [
   { type: 'sum', digest, position: undefined },
   { type: 'sum', digest, position: 2 ** 40 },
   { type: 'resume', token: 3, position: 17, shards: [{ shard, clocks: new Map([[2 ** 52, 9]]), digest }] },
+  { type: 'follow', interest: new Interest(['progress/**', '*/rank-17/**']) },
+  { type: 'keep', workers: ['rank-17'] },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -74,6 +77,8 @@ describe('messages', () => {
         "930ec41000112233445566778899aabbccddeeffc0",
         "930ec41000112233445566778899aabbccddeeffcb4270000000000000",
         "940f03119193b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809c41000112233445566778899aabbccddeeff",
+        "921092ac2a2f72616e6b2d31372f2a2aab70726f67726573732f2a2a",
+        "921191a772616e6b2d3137",
       ]
     `)
   })
@@ -139,6 +144,9 @@ describe('messages', () => {
     ],
     ['a digest that is a text', [4, digest]],
     ['a reason that is none', [6, {}]],
+    ['a pattern that is none', [16, ['../**']]],
+    ['too many patterns', [16, Array.from({ length: patternsMax + 1 }, (_, i) => `progress/${i}`)]],
+    ['partners of what is no worker', [17, ['../x']]],
   ])('refuses %s', (_, packed) => {
     expect(() => decodeMessage(pack(packed))).toThrow(refused)
   })

@@ -783,3 +783,161 @@ describe('askAround', () => {
     expect(time.monotonic() - before).toBeLessThan(1_500)
   })
 })
+
+describe('follow sets', () => {
+  const shardsOf = (replica: FakeReplica): string[] => [...replica.shardCells.keys()].sort()
+
+  test('only what is followed is sent, whoever has it, and a change of it brings what was missed', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    a.write('before', 'context/rank-a/all', 'progress/rank-a')
+    b.write('before', 'context/rank-b/all', 'progress/rank-b')
+    await start(a)
+    const follower = await start(b, { peers: ['1a:1'], follow: ['progress/**'], own: () => ['rank-b'] })
+    await pass(3_000)
+    a.write('after', 'context/rank-a/all', 'progress/rank-a')
+    await pass(3_000)
+    expect(shardsOf(a)).toEqual([
+      'context/rank-a/all',
+      'context/rank-b/all',
+      'progress/rank-a',
+      'progress/rank-b',
+    ])
+    expect(shardsOf(b)).toEqual(['context/rank-b/all', 'progress/rank-a', 'progress/rank-b'])
+    expect(b.count('rank-a')).toBe(2)
+    expect(follower.coverage()).toMatchObject({
+      follow: ['progress/**'],
+      shards: [
+        { shard: 'context/rank-b/all', reason: 'own', ageMs: 0 },
+        { shard: 'progress/rank-a', reason: 'followed', ageMs: expect.any(Number) },
+        { shard: 'progress/rank-b', reason: 'own' },
+      ],
+    })
+    follower.follow(['**'])
+    await settle()
+    expect(b.content).toEqual(a.content)
+    follower.follow(['progress/**'])
+    await pass(200)
+    a.write('unseen', 'context/rank-a/all')
+    await pass(5_000)
+    expect(b.count('rank-a')).toBe(4)
+    expect(follower.coverage().shards[0]).toEqual({
+      shard: 'context/rank-a/all',
+      reason: 'kept',
+      ageMs: undefined,
+    })
+    expect(() => follower.follow(['nonsense'])).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
+  })
+
+  test('root digests are over what both follow: stores that follow different things agree, and find what is lost', async () => {
+    const [a, b] = [new FakeReplica('1a'), new FakeReplica('2b')]
+    a.write('before', 'context/rank-a/all', 'progress/rank-a')
+    const one = await start(a, { follow: ['progress/**'], own: () => ['rank-a'] })
+    const other = await start(b, { peers: ['1a:1'], follow: ['progress/**'], own: () => ['rank-b'] })
+    await pass(3_000)
+    const framesOf = (): number => one.peers()[0]?.framesReceived ?? 0
+    const before = framesOf()
+    await pass(10_000)
+    expect(framesOf() - before).toBeLessThan(15)
+    expect(other.coverage().shards).toEqual([
+      { shard: 'progress/rank-a', reason: 'followed', ageMs: expect.any(Number) },
+    ])
+    // Nobody was told of this: only digests differ.
+    a.shardCells.get(parseShardName('progress/rank-a'))?.get(0x1b)?.push('silent')
+    a.corrupt('progress/rank-a')
+    await pass(5_000)
+    expect(b.count('rank-a')).toBe(2)
+  })
+
+  test('fetch brings what is not followed, once; in a partial view, too', async () => {
+    const many = Array.from({ length: 12 }, (_, i) => (16 + i).toString(16))
+    const replicas = many.map((name) => new FakeReplica(name))
+    const rendezvous = staticRendezvous(
+      replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] })),
+    )
+    const replicators: Replicator[] = []
+    for (const [i, replica] of replicas.entries()) {
+      replica.write('first', `context/rank-${i}/all`, `progress/rank-${i}`)
+      const options = { follow: ['progress/**'], own: () => [`rank-${i}`], rendezvous, fullMeshMax: 4 }
+      replicators.push(await start(replica, options))
+    }
+    await pass(5_000)
+    expect(network.linkCount).toBeLessThan((12 * 11) / 2)
+    for (const replica of replicas) {
+      expect(shardsOf(replica).filter((shard) => shard.startsWith('progress'))).toHaveLength(12)
+      expect(shardsOf(replica)).toHaveLength(13)
+    }
+    const [first, replica] = [replicators[0] as Replicator, replicas[0] as FakeReplica]
+    const report = await whileTimePasses(first.fetch(['context/**'], { timeoutMs: 20_000 }))
+    expect(report).toMatchObject({ missed: [] })
+    expect(report.reached).toHaveLength(11)
+    expect(shardsOf(replica)).toHaveLength(24)
+    for (const other of replicas) other.write('second', `context/rank-${replicas.indexOf(other)}/all`)
+    await pass(3_000)
+    for (let i = 1; i < 12; i++) expect(replica.count(`rank-${i}`)).toBe(2)
+    await expect(first.fetch(['nonsense'], { timeoutMs: 0 })).rejects.toMatchObject({
+      code: 'OPTION_INVALID',
+    })
+  })
+})
+
+describe('partners', () => {
+  test('keep what they do not follow; who leaves is replaced after its lease, and shards of a worker that has left stay', async () => {
+    const many = ['1a', '2b', '3c', '4d', '5e', '6f']
+    const replicas = many.map((name) => new FakeReplica(name))
+    const alive = new Set(many)
+    const rendezvous: Rendezvous = {
+      announce: async () => {},
+      withdraw: async () => {},
+      peers: async () =>
+        replicas.flatMap(({ environment }) => {
+          const name = environment.slice(0, 2)
+          return alive.has(name) ? [{ environment, addresses: [`${name}:1`] }] : []
+        }),
+    }
+    const replicators = new Map<string, Replicator>()
+    for (const [i, name] of many.entries()) {
+      const replica = replicas[i] as FakeReplica
+      replica.write('first', `context/rank-${name}/all`, `progress/rank-${name}`)
+      const writersOf = (worker: string): string[] => [worker.replace('rank-', '').padEnd(16, '0')]
+      const options = {
+        follow: ['progress/**'],
+        own: () => [`rank-${name}`],
+        partners: 2,
+        rendezvous,
+        writersOf,
+      }
+      replicators.set(name, await start(replica, options))
+    }
+    const keepers = (worker: string): string[] =>
+      many.filter(
+        (name, i) => alive.has(name) && replicas[i]?.shardCells.has(parseShardName(`context/${worker}/all`)),
+      )
+    const partnersOf = (worker: string): string[] =>
+      many.filter((name) => alive.has(name) && replicators.get(name)?.coverage().partnerOf.includes(worker))
+    await pass(20_000)
+    for (const name of many) expect(partnersOf(`rank-${name}`)).toHaveLength(2)
+    for (const name of many)
+      expect(keepers(`rank-${name}`)).toEqual([...partnersOf(`rank-${name}`), name].sort())
+    const leave = async (name: string): Promise<void> => {
+      alive.delete(name)
+      await whileTimePasses((replicators.get(name) as Replicator).close())
+    }
+    // The worker leaves: its shards stay with the two.
+    await leave('1a')
+    const [first, second] = partnersOf('rank-1a') as [string, string]
+    await pass(30_000)
+    expect(partnersOf('rank-1a')).toEqual([first, second])
+    // One of them leaves: within its lease nothing moves, then another has all of it.
+    await leave(first)
+    await pass(30_000)
+    expect(partnersOf('rank-1a')).toEqual([second])
+    await pass(45_000)
+    expect(partnersOf('rank-1a')).toHaveLength(2)
+    expect(keepers('rank-1a')).toEqual(partnersOf('rank-1a'))
+    // So does the other: what the first one gave is all there is.
+    await leave(second)
+    await pass(75_000)
+    expect(partnersOf('rank-1a')).toHaveLength(2)
+    expect(keepers('rank-1a')).toHaveLength(2)
+  })
+})

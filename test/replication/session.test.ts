@@ -5,6 +5,7 @@ import type { ShardName } from '../../src/model/shard.ts'
 import type { Update } from '../../src/model/update.ts'
 import { splitMessage } from '../../src/replication/frames.ts'
 import { Handshake, type Role } from '../../src/replication/handshake.ts'
+import { Interest, allShards } from '../../src/replication/interest.ts'
 import { type Message, decodeMessage, encodeMessage } from '../../src/replication/protocol.ts'
 import { readerKeyOf } from '../../src/replication/reader-token.ts'
 import { Session, preparePush } from '../../src/replication/session.ts'
@@ -820,5 +821,73 @@ describe('confirming', () => {
     const played = new Played(new FakeReplica('a'))
     played.receive({ type: 'durable', token: 1 })
     expect(confirmed(played.side)).toEqual([])
+  })
+})
+
+describe('follow sets', () => {
+  const progress = new Interest(['progress/**'])
+
+  function pairOf(a: FakeReplica, b: FakeReplica, ofB: () => Interest): SessionPair {
+    return new SessionPair(a, b, (options) =>
+      options.replica === b ? { ...options, interest: ofB } : options,
+    )
+  }
+
+  test('are told before the first have, and only what they name is sent', () => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    a.write('one', 'context/a/all', 'progress/a')
+    const pair = pairOf(a, b, () => progress).run()
+    expect(pair.a.told).toContainEqual({ type: 'follows', interest: progress })
+    expect([...b.shardCells.keys()]).toEqual(['progress/a'])
+    pair.cost()
+    writeAndPush(pair.a, pair.nowMs, 'two', 'context/a/all')
+    expect(pair.cost()).toBe('0 frames, 0 bytes | 0 frames, 0 bytes')
+    writeAndPush(pair.a, pair.nowMs, 'three', 'context/a/all', 'progress/a')
+    pair.run()
+    expect(b.count('a')).toBe(2)
+    // Root digests agree: nothing more is said.
+    pair.pass(20_000)
+    expect(pair.a.session.agreedMs).toBeGreaterThan(18_000)
+    expect(b.applied).toBe(2)
+  })
+
+  test('of a peer that does not know them are kept here: what it sends beyond them is not taken', () => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    let interest = allShards
+    const pair = pairOf(a, b, () => interest).run()
+    // It is not told.
+    interest = progress
+    a.write('one', 'context/a/all', 'progress/a')
+    pair.pass(10_000)
+    expect([...b.shardCells.keys()]).toEqual(['progress/a'])
+    expect(pair.b.closed).toBeUndefined()
+  })
+
+  test('that grow ask for what is new, by worker where that is enough', () => {
+    const replica = new FakeReplica('a')
+    const played = new Played(replica)
+    played.said()
+    const effects = played.side.session.follow(['rank-1'], moment)
+    played.side.do(effects, 0)
+    expect(played.said()).toMatchObject([{ type: 'follow' }, { type: 'have', workers: ['rank-1'] }])
+    played.side.do(played.side.session.follow(undefined, moment), 0)
+    expect(played.said()).toMatchObject([{ type: 'follow' }, { type: 'have', workers: undefined }])
+    played.side.do(played.side.session.follow([], moment), 0)
+    expect(played.saidTypes()).toEqual(['follow'])
+  })
+
+  test('of a reader are heard; it is a partner of nobody', () => {
+    const replica = new FakeReplica('a')
+    replica.write('one', 'context/a/all', 'progress/a')
+    const played = new Played(replica, 'listener', 'viewer')
+    played.receive({ type: 'follow', interest: progress }, have(1))
+    expect(played.said()).toMatchObject([
+      { type: 'updates', updates: [{ shard: 'progress/a' }] },
+      { type: 'told' },
+    ])
+    played.side.do(played.side.session.keep(['a'], moment), 0)
+    expect(played.said()).toEqual([])
+    played.receive({ type: 'keep', workers: ['a'] })
+    expect(played.side.closed).toBe('READ_ONLY')
   })
 })

@@ -67,6 +67,8 @@ test('of a store that nobody has open the files tell', async () => {
     closed: true,
     addresses: [],
     peers: [],
+    follow: null,
+    partnerOf: [],
     storage: null,
     digest,
     cells: 2,

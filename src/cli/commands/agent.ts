@@ -19,11 +19,21 @@ export const agentCommand: CommandDescription = {
     { flags: '--worker <NAME>', text: 'as which worker those write who name none; the host name by default' },
     { flags: '--http <PORT>', text: 'answer HTTP on 127.0.0.1 as well, with a token; 0 is any free port' },
     { flags: '--linger <SECONDS>', text: 'end when nobody has been there for so long' },
+    {
+      flags: '--follow <PATTERNS>',
+      text: 'of the other nodes, keep up only these shards, such as progress/**; several with commas; everything by default',
+    },
+    {
+      flags: '--partners <N>',
+      text: 'how many other nodes also keep what this one writes; the same on all nodes',
+    },
     { flags: '--detach', text: 'start it in the background, and end when it is ready' },
   ],
   example: 'cairn agent --dir node/store --socket node/agent.sock --linger 1',
   run: runAgent,
 }
+
+const partnersMax = 16
 
 async function runAgent(call: Call): Promise<void> {
   const { places } = await placesHere(call)
@@ -31,13 +41,24 @@ async function runAgent(call: Call): Promise<void> {
     worker: call.valueOf('--worker'),
     httpPort: numberOf(call, '--http', 65_535),
     lingerMs: secondsOf(call, '--linger'),
+    follow: call.valueOf('--follow')?.split(','),
+    partners: numberOf(call, '--partners', partnersMax),
   }
   if (call.isSet('--detach')) {
     tell(
       call,
       await startDetached(
         places,
-        givenWords(call, ['--dir', '--socket', '--shared', '--worker', '--http', '--linger']),
+        givenWords(call, [
+          '--dir',
+          '--socket',
+          '--shared',
+          '--worker',
+          '--http',
+          '--linger',
+          '--follow',
+          '--partners',
+        ]),
       ),
     )
     return

@@ -25,9 +25,10 @@ async function runStatus({ operands, output }: Call): Promise<void> {
 }
 
 function inOrder(status: StoreStatus): StoreStatus {
-  const { environment, owner, health, closed, addresses, peers, storage } = status
+  const { environment, owner, health, closed, addresses, peers, follow, partnerOf, storage } = status
   const { digest, cells, bytes, shards } = status
-  return { environment, owner, health, closed, addresses, peers, storage, digest, cells, bytes, shards }
+  const told = { environment, owner, health, closed, addresses, peers, follow, partnerOf }
+  return { ...told, storage, digest, cells, bytes, shards }
 }
 
 function linesOf(path: string, status: StoreStatus): string[] {
@@ -48,7 +49,15 @@ function linesOf(path: string, status: StoreStatus): string[] {
   ]
 }
 
-function ownerFacts({ owner, health, closed, addresses, storage }: StoreStatus): [string, string][] {
+function ownerFacts({
+  owner,
+  health,
+  closed,
+  addresses,
+  follow,
+  partnerOf,
+  storage,
+}: StoreStatus): [string, string][] {
   if (owner === null) {
     return [
       ['owner', 'nobody has it open'],
@@ -66,8 +75,16 @@ function ownerFacts({ owner, health, closed, addresses, storage }: StoreStatus):
       ? []
       : [['alarm', `moved aside at opening: ${printable(health.quarantine.reason)}`] as [string, string]]),
     ['addresses', addresses.length === 0 ? '-' : addresses.map(printable).join(' ')],
+    ['follows', isEverything(follow) ? 'everything' : (follow ?? []).map(printable).join(' ')],
+    ...(partnerOf.length === 0
+      ? []
+      : [['keeps', `${formatCount(partnerOf.length)} workers as a partner`] as [string, string]]),
     ['waiting', storage === null ? '-' : formatBytes(storage.pendingBytes)],
   ]
+}
+
+function isEverything(follow: readonly string[] | null): boolean {
+  return follow === null || follow.includes('**')
 }
 
 /** What a peer lacks, and we of it, and what went over its link. */
@@ -91,6 +108,7 @@ function stateOf({
   divergedShards,
   refusedUpdates,
   lastHeardMs,
+  follow,
   problem,
 }: PeerStatus): string {
   if (!connected) return problem === undefined ? 'none yet' : `none: ${printable(problem)}`
@@ -103,7 +121,8 @@ function stateOf({
     lastHeardMs !== undefined && lastHeardMs >= 5_000
       ? [`silent for ${formatDuration(lastHeardMs / 1000)}`]
       : []
-  return [...alarms, ...heard].join(', ') || 'ok'
+  const part = isEverything(follow) ? [] : ['follows a part']
+  return [...alarms, ...heard, ...part].join(', ') || 'ok'
 }
 
 function shardTable(shards: StoreStatus['shards']): string[] {

@@ -32,6 +32,8 @@ export class Roster {
   readonly #shards = new Map<ShardName, ShardRoster>()
   /** Every incarnation that was heard of, in any shard. */
   readonly #incarnations = new Set<number>()
+  /** Worker to the stores that it wrote in, ever. */
+  readonly #environments = new Map<string, Set<string>>()
   readonly #newestSeals = new Map<string, Opening>()
   readonly #newestOpenings = new Map<string, Opening>()
   #sealsLearnt = 0
@@ -57,6 +59,9 @@ export class Roster {
         job: cell.job,
         opening: cell.opening,
       })
+      const environments = this.#environments.get(worker)
+      if (environments === undefined) this.#environments.set(worker, new Set([cell.environment]))
+      else environments.add(cell.environment)
       raise(this.#newestOpenings, worker, cell.opening)
     }
     if (cell?.kind === 'seal') {
@@ -117,6 +122,11 @@ export class Roster {
     return workers
   }
 
+  /** Environments that a worker was heard of in, also earlier. */
+  environmentsOf(worker: string): ReadonlySet<string> {
+    return this.#environments.get(worker) ?? nowhere
+  }
+
   /** True where a cell of this incarnation counts for nothing. */
   isVoid(shard: ShardName, incarnation: number): boolean {
     if (this.#newestSeals.size === 0) return false
@@ -145,6 +155,8 @@ export class Roster {
     return roster
   }
 }
+
+const nowhere: ReadonlySet<string> = new Set()
 
 function concernsRoster({ content }: LiveCell): boolean {
   return content[1] === cellKind.incarnation || content[1] === cellKind.seal

@@ -9,6 +9,8 @@ export interface MainOptions {
   readonly stores: number | undefined
   readonly minutes: number | undefined
   readonly families: readonly string[] | undefined
+  readonly follow: SimulationOptions['follow'] | undefined
+  readonly partners: number | undefined
   readonly isTraced: boolean
   readonly bail: boolean
 }
@@ -20,6 +22,8 @@ export async function main({
   stores,
   minutes,
   families,
+  follow,
+  partners,
   isTraced,
   bail,
 }: MainOptions): Promise<number> {
@@ -32,6 +36,8 @@ export async function main({
   const fixed: Partial<SimulationOptions> = {
     ...(stores === undefined ? {} : { stores }),
     ...(minutes === undefined ? {} : { minutes }),
+    ...(follow === undefined ? {} : { follow }),
+    ...(partners === undefined ? {} : { partners }),
     ...(families === undefined ? {} : { families: families as Family[] }),
   }
   if (isTraced) {

@@ -49,6 +49,10 @@ export interface SimulationOptions {
   readonly faultIntervalMs: number
   readonly flushes: number
   readonly valueBytes: number
+  /** What stores follow: everything; `progress/**` and their own; or some this, some that (`followOf`). */
+  readonly follow: 'all' | 'own' | 'mixed'
+  /** Peers that also keep each worker's shards. */
+  readonly partners: number
 }
 
 /** The options of a seed. @param fixed what is not drawn */
@@ -58,7 +62,7 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
   const drawn = familyNames.filter(() => choices.chance(density))
   // Small clusters find most, and cost least.
   const stores = 3 + Math.min(choices.below(10), choices.below(10), choices.below(10))
-  return {
+  const options = {
     seed,
     stores,
     minutes: 10,
@@ -70,6 +74,18 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
     flushes: choices.pick([0.1, 0.3]),
     valueBytes: choices.pick([4, 40, 1_000]),
     fullMeshMax: choices.pick([16, 3]),
+    follow: choices.pick(['all', 'all', 'own', 'mixed'] as const),
+    partners: choices.pick([0, 1, 2]),
     ...fixed,
   }
+  // Where nobody is a partner, two directories of one worker have nobody between them in a partial view.
+  const needsPartners = options.follow !== 'all' && options.fullMeshMax < options.stores
+  return needsPartners && options.partners === 0 ? { ...options, partners: 1 } : options
+}
+
+/** What the store of a computer follows. */
+export function followOf({ follow }: SimulationOptions, computer: number): readonly string[] {
+  if (follow === 'all' || (follow === 'mixed' && computer === 0)) return ['**']
+  if (follow === 'mixed' && computer % 3 === 1) return ['progress/**', 'context/rank-?/**']
+  return ['progress/**']
 }

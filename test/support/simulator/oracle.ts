@@ -17,6 +17,7 @@
  * | I16 live cells are bounded by what was written, not by how often | end |
  * | I17 a process that is gone has no link, door or timer | end |
  * | I18 who has not the secret reaches nothing | every stranger |
+ * | I19 nothing is taken in that is not followed, but by a restore; who follows a shard has all that any live store has of it; each has its partners | every commit, end |
  * | internal: nothing that the code calls its own bug, and no update of a peer refused | always |
  */
 import { createHash } from 'node:crypto'
@@ -50,6 +51,7 @@ export const invariants = [
   'I16',
   'I17',
   'I18',
+  'I19',
   'internal',
 ] as const
 
@@ -342,6 +344,9 @@ export class Oracle {
 
   #committed(process: SimulatedProcess, changes: readonly Change[]): void {
     const pairs = new Map<string, Key>()
+    for (const { shard } of changes)
+      if (!process.isRestoring && !process.follows(shard))
+        this.fail('I19', `${process.name} takes in ${shard}, which it does not follow`)
     for (const { born } of changes) {
       for (const { incarnation, clock, content, indexKey } of born) {
         let contents = this.#contents.get(incarnation)

@@ -1,14 +1,15 @@
 /** One process of the job: a store over a simulated disk, network and shared file system, all of its code that of production. */
 import { seededRandom } from '../../../src/base/random.ts'
 import type { Environment } from '../../../src/environment.ts'
-import { byElement } from '../../../src/model/shard.ts'
-import { sharedOver } from '../../../src/open-store.ts'
+import { byElement, type ShardName } from '../../../src/model/shard.ts'
+import { sharedOver, workersOf } from '../../../src/open-store.ts'
 import { completeOptions } from '../../../src/options.ts'
 import { directoryRendezvous } from '../../../src/replication/directory-rendezvous.ts'
 import { startReplicator } from '../../../src/replication/replicator.ts'
 import { Store, type Shared } from '../../../src/store.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Host } from './network.ts'
+import { followOf } from './options.ts'
 import { ProcessTime } from './schedule.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -26,6 +27,8 @@ export class SimulatedProcess implements Host {
   readonly environment: Environment
   readonly store: Store
   isClosed = false
+  /** Takes in a checkpoint, whatever it follows. */
+  isRestoring = false
   readonly #shared: Shared
 
   private constructor(name: string, worker: string, disk: SimulatedDisk, time: ProcessTime, shared: Shared) {
@@ -66,7 +69,7 @@ export class SimulatedProcess implements Host {
 
   /** Starts replication, as `openStore` does. */
   async connect(simulation: Simulation): Promise<void> {
-    const { fullMeshMax, rootIntervalMs, sendBufferBytesMax } = simulation.options
+    const { fullMeshMax, rootIntervalMs, sendBufferBytesMax, partners } = simulation.options
     const { time, random, log, fileSystem } = this.#shared.options
     this.#shared.replicator = await startReplicator({
       replica: this.environment,
@@ -88,11 +91,29 @@ export class SimulatedProcess implements Host {
       fullMeshMax,
       rootIntervalMs,
       sendBufferBytesMax,
+      follow: followOf(simulation.options, Number(this.name.replace('node-', ''))),
+      partners,
+      ...workersOf(this.environment, this.worker, this.#shared.writers),
     })
   }
 
   get isAlive(): boolean {
     return !this.time.isDead && !this.isClosed
+  }
+
+  /** True where it keeps up a shard; as long as it talks to nobody, any. */
+  follows(shard: ShardName): boolean {
+    return this.#shared.replicator?.follows(shard) ?? true
+  }
+
+  /** Takes in the newest checkpoint. */
+  async restore(): Promise<void> {
+    this.isRestoring = true
+    try {
+      await this.store.restore()
+    } finally {
+      this.isRestoring = false
+    }
   }
 
   /** Nothing of it happens any more. */

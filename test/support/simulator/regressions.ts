@@ -21,6 +21,8 @@ export const regressions: readonly { readonly found: string; readonly options: S
         'slow-disk',
         'partial',
       ],
+      follow: 'all',
+      partners: 0,
       fullMeshMax: 16,
       rootIntervalMs: 10_000,
       sendBufferBytesMax: 8_388_608,

@@ -25,7 +25,14 @@ class Scenario {
     this.#name = name
     this.#stores = stores
     this.simulation = new Simulation(
-      optionsOf(1, { stores, families: [], rootIntervalMs, sendBufferBytesMax: 8 * 1024 * 1024 }),
+      optionsOf(1, {
+        stores,
+        families: [],
+        rootIntervalMs,
+        sendBufferBytesMax: 8 * 1024 * 1024,
+        follow: 'all',
+        partners: 0,
+      }),
     )
     // Nobody works but as the scenario says.
     this.simulation.isCalm = true

@@ -8,6 +8,9 @@ import { Choices } from '../../../property-tests/support/choices.ts'
 import { seededRandom } from '../../../src/base/random.ts'
 import { Environment } from '../../../src/environment.ts'
 import { restoreCheckpoint } from '../../../src/snapshot/restore.ts'
+import { coversClocks, joinClocks, noClocks, type Clocks } from '../../../src/model/clocks.ts'
+import { addressOf, type ShardName } from '../../../src/model/shard.ts'
+import { memberLeaseMs } from '../../../src/replication/partners.ts'
 import { MemoryStorage } from '../../../src/storage/memory-storage.ts'
 import { goodDisk, SimulatedDisk } from './disk.ts'
 import { beginFaults } from './faults.ts'
@@ -52,6 +55,9 @@ export interface SimulationReport {
  * rendezvous, the larger environment's patience, a handshake, back-off.
  */
 export const reconnectMs = 90_000
+
+/** How long a store that is gone may still be announced, milliseconds. */
+const announcedMs = 100_000
 
 const faultFamilies: Readonly<Record<SharedFault, Family>> = {
   'stale-listing': 'stale-listing',
@@ -235,7 +241,7 @@ export class Simulation {
 
   async restoreNewest(process: SimulatedProcess): Promise<void> {
     try {
-      await process.store.restore()
+      await process.restore()
     } catch (error) {
       if (!isExpected(error)) throw error
     }
@@ -271,14 +277,16 @@ export class Simulation {
     for (const computer of this.computers) this.start(computer)
     const beganMs = schedule.nowMs
     const rounds = 3 * Math.ceil(Math.log2(Math.max(2, this.processes.length))) + 10
-    const untilMs = beganMs + reconnectMs + rounds * options.rootIntervalMs
+    const handOverMs = options.partners > 0 ? announcedMs + memberLeaseMs : 0
+    const untilMs = beganMs + reconnectMs + handOverMs + rounds * options.rootIntervalMs
     while (schedule.nowMs < untilMs && oracle.violation === undefined) {
       await schedule.run(Math.min(untilMs, schedule.nowMs + 250), () => oracle.violation !== undefined)
       if (this.#areSame()) break
     }
     this.#throwViolation()
     if (!this.#areSame()) {
-      const states = this.processes.map(({ name, digest }) => `${name} ${digest.slice(0, 6)}`).join(', ')
+      const digests = this.processes.map(({ name, digest }) => `${name} ${digest.slice(0, 6)}`).join(', ')
+      const states = `${digests}; ${this.#difference() ?? ''}`
       oracle.fail('I1', `not the same after ${schedule.nowMs - beganMs} ms and ${rounds} rounds: ${states}`)
     }
     this.#throwViolation()
@@ -288,7 +296,37 @@ export class Simulation {
   #areSame(): boolean {
     const { processes } = this
     for (const { store } of processes) void store.version // Settles what is coalesced.
-    return new Set(processes.map(({ digest }) => digest)).size <= 1
+    if (new Set(processes.map(({ digest }) => digest)).size <= 1) return true
+    return this.options.follow !== 'all' && this.#difference() === undefined
+  }
+
+  /** A shard that not all who follow it have alike, or that a live store has more of than they, or that has too few partners. */
+  #difference(): string | undefined {
+    const { processes, options } = this
+    const held = new Map<ShardName, { digests: Set<string>; clocks: Clocks; followers: SimulatedProcess[] }>()
+    for (const { environment } of processes)
+      for (const { shard, clocks } of environment.shards()) {
+        const known = held.get(shard)
+        if (known === undefined) held.set(shard, { digests: new Set(), clocks, followers: [] })
+        else known.clocks = joinClocks(known.clocks, clocks)
+      }
+    const others = processes.length - 1
+    for (const [shard, { digests, clocks, followers }] of held) {
+      const { worker } = addressOf(shard)
+      for (const process of processes) {
+        if (!process.follows(shard)) continue
+        followers.push(process)
+        const summary = process.environment.storage.shards().get(shard)
+        digests.add(summary?.digest ?? '')
+        if (!coversClocks(summary?.clocks ?? noClocks, clocks))
+          return `${process.name} lacks some of ${shard}`
+      }
+      if (digests.size > 1) return `${shard} differs among ${followers.map(({ name }) => name).join(', ')}`
+      const writers = processes.filter((process) => process.worker === worker).length
+      if (followers.length - writers < Math.min(options.partners, others + 1 - writers))
+        return `${shard} is kept by ${followers.map(({ name }) => name).join(', ')} only`
+    }
+    return undefined
   }
 
   async #finish(): Promise<void> {
@@ -323,7 +361,7 @@ export class Simulation {
     }
     // Of computers that are gone there may be checkpoints with more than anybody has.
     const [live] = this.processes
-    await live?.store.restore()
+    await live?.restore()
     if (live !== undefined && reader.rootDigest() !== live.digest)
       oracle.fail('I14', 'all checkpoints together are not what the live stores have')
   }

@@ -5,7 +5,7 @@
  * |---|---|
  * | letters, digits, `.` `_` `-` `%` | themselves |
  * | `?` | one character, no `/` |
- * | `*` | any number of characters, none of them `/` |
+ * | `*` | any number of characters, none of them `/`; at most three between two slashes |
  * | `/**` at the end | the rest of the name, if there is one |
  * | `**` alone | every shard |
  *
@@ -25,6 +25,8 @@ export const patternLengthMax = 300
 const everything = '**'
 const families = ['context', 'progress', 'journal']
 const segmentPattern = /^[A-Za-z0-9._%*?-]+$/
+/** Most `*` in a part between slashes: a peer tells patterns, and matching tries every place of every one of them. */
+const starsMax = 3
 const workerPattern = /^\*\/([A-Za-z0-9][A-Za-z0-9._-]{0,127})\/\*\*$/
 /** Shards whose answer is remembered. */
 const knownMax = 10_000
@@ -100,7 +102,12 @@ function checkPattern(pattern: unknown): void {
   const segments = pattern.split('/')
   const last = segments.at(-1)
   const named = last === everything ? segments.slice(0, -1) : segments
-  const isWellFormed = named.every((segment) => segmentPattern.test(segment) && !segment.includes(everything))
+  const isWellFormed = named.every(
+    (segment) =>
+      segmentPattern.test(segment) &&
+      !segment.includes(everything) &&
+      segment.split('*').length - 1 <= starsMax,
+  )
   if (!isWellFormed) throw invalid(`"${pattern}" is no pattern`)
   const [family = ''] = named
   const depth = new RegExp(`^${sourceOf(family)}$`)

@@ -55,6 +55,7 @@ describe('patterns', () => {
     'contxt/**',
     'progress/**/x',
     'progress/rank-**',
+    'progress/*a*b*c*',
     'context/a/b/c',
     'context/a/b/c/**',
     'progress/a/b',

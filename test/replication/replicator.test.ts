@@ -878,6 +878,27 @@ describe('follow sets', () => {
       code: 'OPTION_INVALID',
     })
   })
+
+  test('in a partial view, one that follows everything has a link with each that follows less', async () => {
+    const many = Array.from({ length: 12 }, (_, i) => (16 + i).toString(16))
+    const replicas = many.map((name) => new FakeReplica(name))
+    const rendezvous = staticRendezvous(
+      replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] })),
+    )
+    const replicators: Replicator[] = []
+    for (const [i, replica] of replicas.entries()) {
+      const follow = [i === 0 ? '**' : 'progress/**']
+      const options = { follow, own: () => [`rank-${i}`], rendezvous, fullMeshMax: 4 }
+      replicators.push(await start(replica, options))
+    }
+    await pass(8_000)
+    expect(connected(replicators[0] as Replicator)).toHaveLength(11)
+    expect(network.linkCount).toBeLessThan((12 * 11) / 2)
+    for (const [i, replica] of replicas.entries()) replica.write('fine', `context/rank-${i}/all`)
+    await pass(3_000)
+    expect(shardsOf(replicas[0] as FakeReplica)).toHaveLength(12)
+    for (const replica of replicas.slice(1)) expect(shardsOf(replica)).toHaveLength(1)
+  })
 })
 
 describe('partners', () => {

@@ -51,6 +51,14 @@ async function startDialling(replica: FakeReplica, options: Partial<ReplicatorOp
   return replicator
 }
 
+/** Replicas, and a rendezvous that tells each of all. */
+function announced(count: number): { replicas: FakeReplica[]; rendezvous: Rendezvous } {
+  const many = Array.from({ length: count }, (_, i) => (16 + i).toString(16))
+  const replicas = many.map((name) => new FakeReplica(name))
+  const entries = replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] }))
+  return { replicas, rendezvous: staticRendezvous(entries) }
+}
+
 /** Lets time pass in steps, and everything happen in between. */
 async function pass(ms: number): Promise<void> {
   for (let passed = 0; passed < ms; passed += 100) {
@@ -96,11 +104,7 @@ describe('a mesh', () => {
   })
 
   test('of more than fullMeshMax has fewer links, and passes on what is pushed before anybody is asked', async () => {
-    const many = Array.from({ length: 24 }, (_, i) => (16 + i).toString(16))
-    const replicas = many.map((name) => new FakeReplica(name))
-    const rendezvous = staticRendezvous(
-      replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] })),
-    )
+    const { replicas, rendezvous } = announced(24)
     const options = { rendezvous, fullMeshMax: 8, rootIntervalMs: 1_000_000 }
     for (const replica of replicas) await start(replica, options)
     await pass(5_000)
@@ -849,11 +853,7 @@ describe('follow sets', () => {
   })
 
   test('fetch brings what is not followed, once; in a partial view, too', async () => {
-    const many = Array.from({ length: 12 }, (_, i) => (16 + i).toString(16))
-    const replicas = many.map((name) => new FakeReplica(name))
-    const rendezvous = staticRendezvous(
-      replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] })),
-    )
+    const { replicas, rendezvous } = announced(12)
     const replicators: Replicator[] = []
     for (const [i, replica] of replicas.entries()) {
       replica.write('first', `context/rank-${i}/all`, `progress/rank-${i}`)
@@ -880,11 +880,7 @@ describe('follow sets', () => {
   })
 
   test('in a partial view, one that follows everything has a link with each that follows less', async () => {
-    const many = Array.from({ length: 12 }, (_, i) => (16 + i).toString(16))
-    const replicas = many.map((name) => new FakeReplica(name))
-    const rendezvous = staticRendezvous(
-      replicas.map(({ environment }, i) => ({ environment, addresses: [`${many[i]}:1`] })),
-    )
+    const { replicas, rendezvous } = announced(12)
     const replicators: Replicator[] = []
     for (const [i, replica] of replicas.entries()) {
       const follow = [i === 0 ? '**' : 'progress/**']

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startAgent } from '../../src/agent/agent.ts'
-import { openStore, type Key } from '../../src/index.ts'
+import { openSnapshot, openStore, type Key } from '../../src/index.ts'
 import { Cairn, jsonLines } from '../cli/cairn.ts'
 import { Folder } from '../cli/snapshots.ts'
 
@@ -355,6 +355,20 @@ describe('the end', () => {
       500, 500, 500,
     ])
     expect(store.counter('n').byWorker()).toEqual(new Map([['rank-7', 500]]))
+  })
+
+  test('told several times at once, as schedulers do, it writes all the same', async () => {
+    const shared = folder.at(`shared-${++count}`)
+    const agent = await start(place(), '--shared', shared)
+    const client = await connected(agent.socket)
+    client.write(['set', ['a'], 1])
+    await client.answer()
+    agent.child.kill('SIGTERM')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    agent.child.kill('SIGTERM')
+    expect(await stop(agent)).toBe(0)
+    await using record = await openSnapshot(`${shared}/checkpoints`)
+    expect(record.get(['a'])).toBe(1)
   })
 
   test('writes a checkpoint where there is a place for one, and the next agent begins with it', async () => {

@@ -168,7 +168,7 @@ describe('signals', () => {
     const { child, first, next, ended } = await started(stubborn, job())
     child.kill('SIGTERM')
     expect(await next()).toBe('no')
-    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    await new Promise((resolve) => setTimeout(resolve, 2_500))
     child.kill('SIGTERM')
     expect(await ended).toBe(143)
     expect(isAlive(Number(first))).toBe(false)

@@ -1,7 +1,10 @@
 /** `cairn agent`: one process of a node that has the store open, and speaks for all others. */
 import type { Agent } from '../../agent/agent.ts'
 import { findOrStart, startDetached, type AgentFacts } from '../agent-process.ts'
+import type { Time } from '../../index.ts'
 import type { Call, CommandDescription } from '../command.ts'
+import { EndWords, endSignals, exitCodeOf } from '../end-signals.ts'
+import { loadLibrary } from '../library.ts'
 import { givenWords, numberOf, secondsOf } from '../option-values.ts'
 import { placesHere, placeOptions } from '../places.ts'
 import { formatFacts } from '../text.ts'
@@ -63,9 +66,10 @@ async function runAgent(call: Call): Promise<void> {
     )
     return
   }
+  const { systemTime: time } = await loadLibrary()
   const { facts, agent } = await findOrStart(places, choices)
   // Whoever reads where it is may end it at once.
-  const served = agent && serve(agent)
+  const served = agent && serve(agent, time)
   tell(call, facts)
   await call.output.finish()
   if (served === undefined) return
@@ -74,14 +78,12 @@ async function runAgent(call: Call): Promise<void> {
   process.exit()
 }
 
-/** Until it has ended by itself, or was told to; told twice, it leaves at once. */
-async function serve(agent: Agent): Promise<void> {
-  const signals = { SIGTERM: 15, SIGINT: 2, SIGHUP: 1, SIGXCPU: 24 } as const
-  let isEnding = false
-  for (const [signal, number] of Object.entries(signals)) {
+/** Until it has ended by itself, or was told to; told by a later word, too, it leaves at once. */
+async function serve(agent: Agent, time: Time): Promise<void> {
+  const words = new EndWords()
+  for (const signal of endSignals) {
     process.on(signal, () => {
-      if (isEnding) process.exit(128 + number)
-      isEnding = true
+      if (words.isLater(time.monotonic())) process.exit(exitCodeOf(signal))
       void agent.close({ graceMs })
     })
   }

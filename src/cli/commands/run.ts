@@ -6,6 +6,7 @@ import { Attendance } from '../attendance.ts'
 import type { Call, CommandDescription } from '../command.ts'
 import { CommandError } from '../failures.ts'
 import { loadLibrary } from '../library.ts'
+import { EndWords, endSignals, exitCodeOf } from '../end-signals.ts'
 import { givenWords, secondsOf } from '../option-values.ts'
 import { placeOptions, placesHere, type Places } from '../places.ts'
 
@@ -32,8 +33,6 @@ export const runCommand: CommandDescription = {
 /** An agent that nobody attends any more, because all were killed, ends after this. */
 const lingerSeconds = '60'
 const marginMsDefault = 120_000
-/** Schedulers tell processes and groups of them: the same signal may come twice. */
-const sameSignalMs = 1_000
 /** Timers take no longer waits. */
 const timerMsMax = 2 ** 31 - 1
 
@@ -123,10 +122,10 @@ interface SignalListeners {
   readonly warned: () => void
 }
 
-/** Passes signals on to the program. Told to end twice, it is ended at once. */
+/** Passes signals on to the program. Told to end by a later word, too, it is ended at once. */
 class Signals {
   readonly #listeners: (readonly [NodeJS.Signals, () => void])[] = []
-  #firstEndMs: number | undefined
+  readonly #words = new EndWords()
 
   constructor(program: Program, { now, warned }: SignalListeners) {
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const)
@@ -134,12 +133,11 @@ class Signals {
         warned()
         program.tell(signal)
       })
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGXCPU'] as const)
+    for (const signal of endSignals)
       this.#on(signal, () => {
-        this.#firstEndMs ??= now()
-        if (now() - this.#firstEndMs > sameSignalMs) {
+        if (this.#words.isLater(now())) {
           program.tell('SIGKILL')
-          process.exit(128 + constants.signals[signal])
+          process.exit(exitCodeOf(signal))
         }
         // Of the keyboard the terminal has told the program, too.
         if (signal !== 'SIGINT' || !process.stdin.isTTY) program.tell(signal)

@@ -1,6 +1,6 @@
 /** Python with readers and clients that we did not write: a virtual environment for each list of pinned packages, made once. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Readers of exports. */
@@ -27,22 +27,42 @@ export function pythonEnvironment(packages: readonly string[]): PythonEnvironmen
   const folder = join(cache, `python-${packages.join('-').replaceAll('==', '-')}`)
   const python = join(folder, 'bin/python')
   const done = join(folder, 'is-complete')
-  if (existsSync(done)) return { python }
+  const lock = `${folder}.lock`
   mkdirSync(cache, { recursive: true })
-  rmSync(folder, { recursive: true, force: true })
+  // Of tests in several processes that need it, one makes it.
+  while (!take(lock)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200)
   try {
+    if (existsSync(done)) return { python }
+    rmSync(folder, { recursive: true, force: true })
     execFileSync('python3', ['-m', 'venv', folder], { stdio: 'pipe' })
     // Nothing is compiled here; of pyspark there is no wheel, and nothing in it to compile.
     const binary = ['--only-binary', ':all:', '--no-binary', 'pyspark']
     const install = ['-m', 'pip', 'install', '--quiet', '--retries', '1', ...binary]
     execFileSync(python, [...install, ...packages], { stdio: 'pipe' })
+    mkdirSync(done)
+    return { python }
   } catch (error) {
     const said = String((error as { stderr?: Buffer }).stderr ?? '') + String(error)
     const unreachable =
       /ENOENT|ensurepip|Temporary failure|NameResolution|NewConnection|ConnectTimeout|Connection refused|unreachable/
     if (!unreachable.test(said)) throw error
     return { absent: 'no Python environment: its package index is out of reach' }
+  } finally {
+    rmSync(lock, { recursive: true, force: true })
   }
-  mkdirSync(done)
-  return { python }
+}
+
+/** What a killed test has left is taken after this time, milliseconds. */
+const lockMsMax = 600_000
+
+function take(lock: string): boolean {
+  try {
+    mkdirSync(lock)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  const since = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Infinity
+  if (Date.now() - since > lockMsMax) rmSync(lock, { recursive: true, force: true })
+  return false
 }

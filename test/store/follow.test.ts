@@ -6,7 +6,7 @@ import type { StoreOptions } from '../../src/options.ts'
 import type { Store } from '../../src/store.ts'
 import { compile, type Program } from '../storage/child.ts'
 import { temporaryDirectory } from '../storage/places.ts'
-import { rowsOfEach, secret } from './follow-sets.ts'
+import { linked, rowsOfEach, secret } from './follow-sets.ts'
 
 let program: Program
 const open: Store[] = []
@@ -34,7 +34,8 @@ test('a node is killed and its directory is gone: all that it was told to be rep
   const others = await Promise.all(
     ['b', 'c', 'd'].map((worker) => start(worker, { dir: temporaryDirectory(), ...options })),
   )
-  const child = program.start({ args: [lost, 'a', join] })
+  for (const store of others) await linked(store, 2)
+  const child = program.start({ args: [lost, 'a', join, '3'] })
   await child.line('replicated')
   const keepers = others.filter((store) => store.coverage.partnerOf.includes('a'))
   expect(keepers).toHaveLength(2)

@@ -1,12 +1,12 @@
 /**
- * A store that follows progress only and has partners, until it is killed: writes, waits for its copies, says `replicated`, and stays.
+ * A store that follows progress only and has partners, until it is killed: waits for so many peers, writes, waits for its copies, says `replicated`, and stays.
  *
- * Arguments: directory, worker, rendezvous directory.
+ * Arguments: directory, worker, rendezvous directory, peers.
  */
 import { openStore } from '../../../src/open-store.ts'
-import { rowsOfEach, secret } from '../follow-sets.ts'
+import { linked, rowsOfEach, secret } from '../follow-sets.ts'
 
-const [dir = '', worker = '', join = ''] = process.argv.slice(2)
+const [dir = '', worker = '', join = '', peers = ''] = process.argv.slice(2)
 const listen = { host: '127.0.0.1', port: 0 }
 const store = await openStore({
   dir,
@@ -18,6 +18,7 @@ const store = await openStore({
   follow: ['progress/**'],
   partners: 2,
 })
+await linked(store, Number(peers))
 for (let i = 0; i < rowsOfEach; i++) store.set([worker, i], `${i} of ${worker}`)
 store.counter('rows').add(rowsOfEach)
 await store.flush({ copies: 2, timeoutMs: 60_000 })

@@ -247,6 +247,7 @@ describe('starting', () => {
       expect(error.message).toMatch(told)
     }
     expect(existsSync(other)).toBe(false)
+    await stop(agent)
   })
 
   test('in the background, what went wrong is told by the command', async () => {

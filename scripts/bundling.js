@@ -1,4 +1,8 @@
 /** How esbuild bundles what is run: as the package is built, or to run source where its packages are. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
 
 /**
  * As the package is built: small dependencies go in, these stay out.
@@ -37,4 +41,19 @@ export const runnable = {
   target: 'node20',
   sourcemap: 'inline',
   logLevel: 'error',
+}
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** The module that a TypeScript file of the repository is. @param {string} path from its root */
+export async function importSource(path) {
+  // Within the repository, so that what is not bundled is found.
+  const folder = mkdtempSync(join(root, 'node_modules/.source-'))
+  try {
+    const outfile = join(folder, 'main.js')
+    await build({ entryPoints: [join(root, path)], outfile, ...runnable })
+    return await import(pathToFileURL(outfile).href)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }

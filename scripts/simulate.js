@@ -4,14 +4,9 @@
  * One line a failing seed, with all its options; the last line says what ran, what fired, what failed. Exits with 1 on any failure. `--trace` runs one seed and
  * prints every event.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
-import { build } from 'esbuild'
-import { runnable } from './bundling.js'
+import { importSource } from './bundling.js'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '100' },
@@ -26,27 +21,15 @@ const { values } = parseArgs({
   },
 })
 
-// Within the repository, so that what is not bundled is found.
-const folder = mkdtempSync(join(root, 'node_modules/.simulate-'))
-try {
-  const outfile = join(folder, 'main.js')
-  await build({
-    entryPoints: [join(root, 'test/support/simulator/main.ts')],
-    outfile,
-    ...runnable,
-  })
-  const { main } = await import(pathToFileURL(outfile).href)
-  process.exitCode = await main({
-    seeds: Number(values.seeds),
-    first: Number(values.first),
-    stores: values.stores === undefined ? undefined : Number(values.stores),
-    minutes: values.minutes === undefined ? undefined : Number(values.minutes),
-    families: values.families?.split(','),
-    follow: values.follow,
-    partners: values.partners === undefined ? undefined : Number(values.partners),
-    isTraced: values.trace,
-    bail: values.bail,
-  })
-} finally {
-  rmSync(folder, { recursive: true, force: true })
-}
+const { main } = await importSource('test/support/simulator/main.ts')
+process.exitCode = await main({
+  seeds: Number(values.seeds),
+  first: Number(values.first),
+  stores: values.stores === undefined ? undefined : Number(values.stores),
+  minutes: values.minutes === undefined ? undefined : Number(values.minutes),
+  families: values.families?.split(','),
+  follow: values.follow,
+  partners: values.partners === undefined ? undefined : Number(values.partners),
+  isTraced: values.trace,
+  bail: values.bail,
+})

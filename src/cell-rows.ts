@@ -14,7 +14,15 @@ import { systemRandom, type Random } from './base/random.ts'
 import { systemTime, type Time } from './base/time.ts'
 import { ContextStoreError } from './errors.ts'
 import { mergeSnapshots } from './merge-snapshots.ts'
-import { compareOpenings, decodeCell, encodeCell, indexKeyOf, type Dot, type Opening } from './model/cell.ts'
+import {
+  compareOpenings,
+  decodeCell,
+  encodeCell,
+  indexKeyOf,
+  openingAbove,
+  type Dot,
+  type Opening,
+} from './model/cell.ts'
 import {
   cellHash,
   cellRowText,
@@ -379,13 +387,12 @@ class CellRows {
       throw this.#wrong(shard.number, `rows of shard ${shard.head.shard} were edited, added or removed`)
     const { worker } = addressOf(shard.head.shard)
     this.#openings ??= await this.#readOpenings()
-    const newest = this.#openings.get(worker)
     const now = Math.floor(this.#time.now())
-    const opening: Opening = {
-      restartCount: newest?.restartCount ?? 0,
-      started: Math.max(now, (newest?.started ?? 0) + 1),
+    const opening = openingAbove(this.#openings.get(worker), {
+      restartCount: 0,
+      started: now,
       id: this.#random.safeInteger(),
-    }
+    })
     do shard.fresh = this.#random.safeInteger()
     while (shard.head.clocks.has(shard.fresh))
     const texts = {

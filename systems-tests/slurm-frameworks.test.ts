@@ -1,5 +1,5 @@
 /** Spark and Dask within a real Slurm, as `examples/slurm` has them: Spark in an allocation, and workers of Dask that are jobs themselves. */
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openSnapshot } from '../src/index.ts'
@@ -25,12 +25,7 @@ describe.runIf(canRun)('in Slurm', () => {
 
   beforeAll(async () => {
     tests = await PythonTest.create()
-    const bin = join(tests.folder, 'bin')
-    mkdirSync(bin)
-    writeFileSync(join(bin, 'cairn'), `#!/bin/sh\nexec ${tests.environment['CAIRN_COMMAND']} "$@"\n`)
-    chmodSync(join(bin, 'cairn'), 0o755)
-    const { TMPDIR: _nodesHaveTheirOwn, ...environment } = tests.environment
-    slurm = await Slurm.start(tests.folder, { ...environment, PATH: `${bin}:${environment['PATH']}` })
+    slurm = await Slurm.withCommand(tests)
   }, 60_000)
 
   afterAll(async () => {

@@ -2,7 +2,7 @@
  * Jobs of a real Slurm, as `examples/slurm` gives them: one whose time is over, one that is requeued and finds its nodes empty, one whose node is lost to Slurm but lives on, and an
  * array. All at once, on four nodes that are this machine.
  */
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { mergeSnapshots, openSnapshot, type Store } from '../src/index.ts'
@@ -22,13 +22,7 @@ let slurm: Slurm
 
 beforeAll(async () => {
   tests = await PythonTest.create()
-  const bin = join(tests.folder, 'bin')
-  mkdirSync(bin)
-  // As if it had been installed: the examples call it by its name.
-  writeFileSync(join(bin, 'cairn'), `#!/bin/sh\nexec ${tests.environment['CAIRN_COMMAND']} "$@"\n`)
-  chmodSync(join(bin, 'cairn'), 0o755)
-  const { TMPDIR: _nodesHaveTheirOwn, ...environment } = tests.environment
-  slurm = await Slurm.start(tests.folder, { ...environment, PATH: `${bin}:${environment['PATH']}` })
+  slurm = await Slurm.withCommand(tests)
 }, 60_000)
 
 afterAll(async () => {

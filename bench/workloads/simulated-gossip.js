@@ -4,14 +4,9 @@
  *
  * Idle bytes are measured: what one of two real stores sends to the other while nothing happens, for each round, times the links that a store has among so many.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import { build } from 'esbuild'
-import { runnable } from '../../scripts/bundling.js'
+import { importSource } from '../../scripts/bundling.js'
 import { openStore } from '../../dist/index.js'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 const [writers, changes, loss] = [4, 40, 0.1]
 const roundMs = 100
 const targets = {
@@ -36,7 +31,7 @@ export default {
     ours: {
       peer: 'ours',
       open: async (bench) => {
-        const { gossip, percentile } = await bundled()
+        const { gossip, percentile } = await importSource('test/support/gossip-rounds.ts')
         const secret = 'of this measurement alone'
         const meeting = bench.newDir()
         const [one, other] = await Promise.all(
@@ -74,16 +69,4 @@ async function idleBytes(store, forMs) {
   const before = sent()
   await new Promise((resolve) => setTimeout(resolve, forMs))
   return ((sent() - before) / forMs) * roundMs
-}
-
-async function bundled() {
-  // Within the repository, so that what is not bundled is found.
-  const folder = mkdtempSync(join(root, 'node_modules/.gossip-'))
-  try {
-    const outfile = join(folder, 'main.js')
-    await build({ entryPoints: [join(root, 'test/support/gossip-rounds.ts')], outfile, ...runnable })
-    return await import(pathToFileURL(outfile).href)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
 }

@@ -572,6 +572,7 @@ export function dotName(dot: Dot): string {
   return `${dot.incarnation}:${dot.clock}`
 }
 
-function dotRange({ incarnation, clock }: Dot): DotRange {
+/** The range of one dot. */
+export function dotRange({ incarnation, clock }: Dot): DotRange {
   return { incarnation, from: clock, to: clock + 1 }
 }

@@ -111,8 +111,7 @@ export class Dissemination<Link> {
   }
 
   #newsFor(link: Link, news: News): News {
-    const followed = [...news].filter(([shard]) => this.#follows(link, shard))
-    return followed.length === news.size ? news : new Map(followed)
+    return newsOf(news, (shard) => this.#follows(link, shard))
   }
 
   /** A push brought nothing new. True when its sender is to be told that these pushes are not wanted. */
@@ -213,6 +212,13 @@ export class Dissemination<Link> {
     else return false
     return true
   }
+}
+
+/** What is told of these shards; the same map where that is all, which is looked at without making anything: it is done for each push and link. */
+export function newsOf(news: News, isWanted: (shard: ShardName) => boolean): News {
+  for (const shard of news.keys())
+    if (!isWanted(shard)) return new Map([...news].filter(([other]) => isWanted(other)))
+  return news
 }
 
 function note(untold: Map<ShardName, Clocks>, news: News): void {

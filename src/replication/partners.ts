@@ -32,10 +32,19 @@ export function partnersOf(
   count: number,
   excluded: ReadonlySet<string> = new Set(),
 ): string[] {
+  return topOf(worker, members, count, excluded).map(({ environment }) => environment)
+}
+
+function topOf(
+  worker: string,
+  members: Iterable<string>,
+  count: number,
+  excluded: ReadonlySet<string>,
+): Ranked[] {
   const top: Ranked[] = []
   for (const environment of members)
     if (!excluded.has(environment)) insert(top, { environment, weight: weightOf(worker, environment) }, count)
-  return top.map(({ environment }) => environment)
+  return top
 }
 
 interface Ranked {
@@ -103,16 +112,11 @@ export class Partners {
   /** The partners of a worker that writes in these stores. Cost: a look-up; the first time, and when one of them has gone, a hash a member. */
   of(worker: string, writers: Iterable<string>): readonly string[] {
     const key = [...writers].sort().join(' ')
-    let ranked = this.#ranked.get(worker)
-    if (ranked?.writers !== key) {
-      const top: Ranked[] = []
-      const excluded = new Set(key.split(' '))
-      for (const environment of this.members)
-        if (!excluded.has(environment))
-          insert(top, { environment, weight: weightOf(worker, environment) }, this.#count)
-      ranked = { writers: key, top }
-      this.#ranked.set(worker, ranked)
+    let known = this.#ranked.get(worker)
+    if (known?.writers !== key) {
+      known = { writers: key, top: topOf(worker, this.members, this.#count, new Set(key.split(' '))) }
+      this.#ranked.set(worker, known)
     }
-    return ranked.top.map(({ environment }) => environment)
+    return known.top.map(({ environment }) => environment)
   }
 }

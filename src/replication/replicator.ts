@@ -22,7 +22,7 @@ import { type Close, closes } from './closing.ts'
 import type { ShardClocks } from './confirmations.ts'
 import { CopyRound } from './copy-round.ts'
 import { type Dial, DialPlan, type Target, survivor } from './dial-plan.ts'
-import { Dissemination, type News } from './dissemination.ts'
+import { Dissemination, newsOf, type News } from './dissemination.ts'
 import { type FollowReason, Following } from './following.ts'
 import { type Role, isEnvironment, jobBytesMax } from './handshake.ts'
 import { type Interest, allShards } from './interest.ts'
@@ -463,8 +463,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   }
 
   heard(link: PeerLink, news: News): void {
-    const followed = new Map([...news].filter(([shard]) => this.follows(shard)))
-    this.#dissemination.heard(followed, link, this.#nowMs())
+    this.#dissemination.heard(
+      newsOf(news, (shard) => this.follows(shard)),
+      link,
+      this.#nowMs(),
+    )
   }
 
   chose(link: PeerLink, choice: 'wanted' | 'declined' | 'asking', workers: readonly string[]): void {
@@ -538,8 +541,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     else if (this.#membership.isPartial) this.#dissemination.tell(news)
     else {
       // Root digests leave out what is not followed here: who follows it is told.
-      const unfollowed = [...news].filter(([shard]) => !this.follows(shard))
-      if (unfollowed.length > 0) this.#dissemination.tell(new Map(unfollowed))
+      const unfollowed = newsOf(news, (shard) => !this.follows(shard))
+      if (unfollowed.size > 0) this.#dissemination.tell(unfollowed)
     }
   }
 

@@ -26,6 +26,7 @@ import type { Clocks } from '../model/clocks.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import {
   dotName,
+  dotRange,
   replacement,
   ShardSummary,
   type Change,
@@ -861,8 +862,7 @@ class LmdbStorage implements Storage {
     replaced.apply(change)
     const overlay = new Overlay()
     overlay.add({ ...change, born: [] }, () => false)
-    const advanced = born.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 }))
-    overlay.add({ ...change, advanced, died: [] }, () => false)
+    overlay.add({ ...change, advanced: born.map(dotRange), died: [] }, () => false)
     const dots = new Set(died.map((cell) => `${shard} ${dotName(cell)}`))
     const hides = (cell: PlacedCell): boolean => dots.has(`${cell.shard} ${dotName(cell)}`)
     const indexed = [...overlay.slices(born.length * 2)].flat().map((key) => this.#index.write(key, hides))

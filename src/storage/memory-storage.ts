@@ -3,6 +3,7 @@ import { toHex } from '../base/bytes.ts'
 import type { Random } from '../base/random.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import {
+  dotRange,
   replacement,
   ShardDocument,
   type Change,
@@ -83,7 +84,7 @@ export class MemoryStorage implements Storage {
   }
 
   *steps(): Iterable<FeedStep> {
-    yield* this.#feed.toReversed()
+    for (let i = this.#feed.length - 1; i >= 0; i--) yield this.#feed[i] as FeedStep
   }
 
   get position(): number | undefined {
@@ -114,9 +115,5 @@ export class MemoryStorage implements Storage {
 /** A replacement changes no clock, and its cells live on. */
 function stepOf({ advanced, born, died }: Change): ShardStep {
   const isReplacement = advanced.length === 0 && born.length > 0
-  const dead = isReplacement ? [] : died
-  return {
-    advanced,
-    dead: dead.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 })),
-  }
+  return { advanced, dead: isReplacement ? [] : died.map(dotRange) }
 }

@@ -10,7 +10,13 @@ import { present } from '../base/assert.ts'
 import { ContextStoreError } from '../errors.ts'
 import { indexKeyOf } from '../model/cell.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
-import type { Change, IncarnationSums, LiveCell, ShardSummary } from '../model/shard-document.ts'
+import {
+  dotRange,
+  type Change,
+  type IncarnationSums,
+  type LiveCell,
+  type ShardSummary,
+} from '../model/shard-document.ts'
 import { parseShardName, type ShardName } from '../model/shard.ts'
 import {
   findStruct,
@@ -105,8 +111,7 @@ export class Turn {
   add(sequence: number, changes: readonly Change[]): void {
     this.sequence = sequence
     for (const { shard, advanced, died } of changes) {
-      const dead = died.map(({ incarnation, clock }) => ({ incarnation, from: clock, to: clock + 1 }))
-      this.#advance(shard, advanced, dead)
+      this.#advance(shard, advanced, died.map(dotRange))
     }
   }
 

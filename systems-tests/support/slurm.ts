@@ -16,6 +16,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { vi } from 'vitest'
+import type { PythonTest } from './python-test.ts'
 
 const nodes = ['n1', 'n2', 'n3', 'n4'] as const
 
@@ -36,6 +37,16 @@ export class Slurm {
     this.#environment = environment
     this.#controller = controller
     this.#daemons = daemons
+  }
+
+  /** One whose jobs find the command `cairn` as if it had been installed: the examples call it by its name. */
+  static async withCommand({ folder, environment }: PythonTest): Promise<Slurm> {
+    const bin = join(folder, 'bin')
+    mkdirSync(bin)
+    writeFileSync(join(bin, 'cairn'), `#!/bin/sh\nexec ${environment['CAIRN_COMMAND']} "$@"\n`)
+    chmodSync(join(bin, 'cairn'), 0o755)
+    const { TMPDIR: _nodesHaveTheirOwn, ...rest } = environment
+    return Slurm.start(folder, { ...rest, PATH: `${bin}:${rest['PATH']}` })
   }
 
   /** @param environment of everything that runs in it */

@@ -3,7 +3,7 @@
  * names by what surrounds their last number, and joins consecutive numbers of the same width.
  */
 import { test } from 'vitest'
-import { expandHostList } from '../src/host-list.ts'
+import { expandHostList } from '../src/job/host-list.ts'
 import { checkRuns, expectSame, patience } from './support/jobs.ts'
 
 interface Host {

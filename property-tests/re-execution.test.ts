@@ -10,8 +10,8 @@
  */
 import { expect, test } from 'vitest'
 import type { Key } from '../src/model/key.ts'
-import type { ItemId } from '../src/progress.ts'
-import type { RollUp } from '../src/roll-up.ts'
+import type { ItemId } from '../src/context/progress.ts'
+import type { RollUp } from '../src/context/roll-up.ts'
 import type { Store } from '../src/store.ts'
 import { openAlone } from '../test/support/meet.ts'
 import { checkRuns, expectSame, JobClock, learn, patience, type Lesson } from './support/jobs.ts'

@@ -12,7 +12,7 @@ import { openSnapshot, type SnapshotOptions } from './open-store.ts'
 import { commitFile } from './snapshot/commit-file.ts'
 import { nodeFileSystem } from './base/file-system.ts'
 import { softwareVersion } from './version.ts'
-import { writeCellRows } from './cell-rows.ts'
+import { writeCellRows } from './record/cell-rows.ts'
 
 /**
  * `jsonl`: canonical JSON Lines; `csv`: RFC 4180; `parquet`: typed columns, Snappy; `journal`: a run for people, Markdown, and as JSON; `cells`: every

@@ -15,7 +15,7 @@
  */
 import { toMapKey } from './base/bytes.ts'
 import { silentLog } from './base/log.ts'
-import type { Environment, LostCells } from './environment.ts'
+import type { Environment, LostCells } from './environment/environment.ts'
 import { cellKind } from './model/cell.ts'
 import { foldRegister } from './model/fold/register.ts'
 import { decodeKey } from './model/key.ts'

@@ -1,7 +1,7 @@
 /** Opening stores: the composition root. It alone chooses adapters. */
-import { AutomaticCheckpoints } from './automatic-checkpoints.ts'
-import { Environment } from './environment.ts'
-import { OwnerAnswers, withLiveSnapshot } from './live-snapshot.ts'
+import { AutomaticCheckpoints } from './job/automatic-checkpoints.ts'
+import { Environment } from './environment/environment.ts'
+import { OwnerAnswers, withLiveSnapshot } from './record/live-snapshot.ts'
 import { Life } from './life.ts'
 import { completeOptions, type CompleteOptions, type NetworkOptions, type StoreOptions } from './options.ts'
 import { directoryRendezvous } from './replication/directory-rendezvous.ts'
@@ -9,7 +9,7 @@ import { startReplicator, type Replicator, type ReplicatorOptions } from './repl
 import { websocketTransport } from './replication/websocket-transport.ts'
 import { YjsEndpoint } from './replication/yjs-endpoint.ts'
 import type { Value } from './model/value.ts'
-import { openSnapshotPath } from './open-snapshot-path.ts'
+import { openSnapshotPath } from './record/open-snapshot-path.ts'
 import type { SkippedFile } from './snapshot/restore.ts'
 import { isStoreDirectory } from './storage/directory.ts'
 import { openLmdbStorage } from './storage/lmdb-storage.ts'
@@ -18,8 +18,8 @@ import { statusOf } from './store-status.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import type { Storage } from './storage/storage.ts'
 import { forgetVoid, Store, writerOf, type Shared } from './store.ts'
-import { StockClients } from './stock-clients.ts'
-import { Draft } from './writer.ts'
+import { StockClients } from './environment/stock-clients.ts'
+import { Draft } from './environment/writer.ts'
 
 /**
  * Opens a store: restores nothing by itself, listens and dials if told where. Typically 5 to 20 ms.

@@ -8,7 +8,7 @@
  * from its beginning.
  */
 import type { FileSystem } from './base/file-system.ts'
-import type { Environment } from './environment.ts'
+import type { Environment } from './environment/environment.ts'
 import { ContextStoreError } from './errors.ts'
 import { compareOpenings, openingAbove, type Opening } from './model/cell.ts'
 import { Roster, type IncarnationFacts } from './model/fold/roster.ts'
@@ -23,7 +23,7 @@ import {
   type TaggedState,
 } from './snapshot/restore.ts'
 import { jobWithoutName } from './options.ts'
-import type { Writer, WriterIdentity } from './writer.ts'
+import type { Writer, WriterIdentity } from './environment/writer.ts'
 
 /** How a job is rewound. */
 export interface RewindOptions {

@@ -1,6 +1,6 @@
 /** How the store of a directory is doing: told by the process that has it open, or found in its files. */
 import { ContextStoreError } from './errors.ts'
-import { askStatus } from './live-snapshot.ts'
+import { askStatus } from './record/live-snapshot.ts'
 import { rootDigest } from './model/shard-document.ts'
 import { completeOptions } from './options.ts'
 import type { PeerStatus } from './replication/replicator.ts'

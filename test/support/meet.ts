@@ -1,6 +1,6 @@
 /** Stores in memory that exchange what they have without a network, when a test says so. */
 import type { FileSystem } from '../../src/base/file-system.ts'
-import type { Environment } from '../../src/environment.ts'
+import type { Environment } from '../../src/environment/environment.ts'
 import { noClocks } from '../../src/model/clocks.ts'
 import { addressOf } from '../../src/model/shard.ts'
 import { sharedOver } from '../../src/open-store.ts'

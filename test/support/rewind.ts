@@ -1,5 +1,5 @@
 /** A rewind of one worker by an environment, to documents that a test has in hand: without checkpoints, by the code that rewinds jobs. */
-import type { Environment } from '../../src/environment.ts'
+import type { Environment } from '../../src/environment/environment.ts'
 import type { Opening } from '../../src/model/cell.ts'
 import { Roster } from '../../src/model/fold/roster.ts'
 import type { RewoundShard } from '../../src/model/rewind.ts'

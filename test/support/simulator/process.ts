@@ -1,6 +1,6 @@
 /** One process of the job: a store over a simulated disk, network and shared file system, all of its code that of production. */
 import { seededRandom } from '../../../src/base/random.ts'
-import type { Environment } from '../../../src/environment.ts'
+import type { Environment } from '../../../src/environment/environment.ts'
 import { byElement, type ShardName } from '../../../src/model/shard.ts'
 import { sharedOver, workersOf } from '../../../src/open-store.ts'
 import { completeOptions } from '../../../src/options.ts'

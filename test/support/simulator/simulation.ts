@@ -6,7 +6,7 @@
  */
 import { Choices } from '../../../property-tests/support/choices.ts'
 import { seededRandom } from '../../../src/base/random.ts'
-import { Environment } from '../../../src/environment.ts'
+import { Environment } from '../../../src/environment/environment.ts'
 import { restoreCheckpoint } from '../../../src/snapshot/restore.ts'
 import { coversClocks, joinClocks, noClocks, type Clocks } from '../../../src/model/clocks.ts'
 import { addressOf, type ShardName } from '../../../src/model/shard.ts'

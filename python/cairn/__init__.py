@@ -26,13 +26,14 @@ import select
 import shlex
 import shutil
 import socket as _socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 import uuid
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from json.encoder import encode_basestring as _quote
 from typing import (
     Any,
@@ -368,16 +369,20 @@ def _decode(answer: Any) -> Any:
 
 # --- A connection
 
+#: Bytes that are sent before answers are looked at, so the agent always gets rid of them; and so many are read at a time.
+_PIECE = 1 << 16
+_parse = json.JSONDecoder().raw_decode
+
 
 class _Connection:
     """Lines to and from an agent. Raises ``OSError`` where it breaks; then it is of no use any more."""
 
     def __init__(self, path: str, worker: Optional[str], client: Optional[str], timeout: float) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        self._rest = bytearray()
+        self._pieces: List[bytes] = []
         self._unread: List[Dict[str, Any]] = []
         try:
-            self._socket.settimeout(timeout)
+            self.set_timeout(timeout)
             self._socket.connect(path)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
@@ -398,40 +403,60 @@ class _Connection:
             self.close()
             raise ContextStoreError("FORMAT_NEWER", "The agent speaks a version that this client does not.", "Update the package cairn.")
 
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+    def send(self, data: Union[bytes, memoryview]) -> None:
+        try:
+            self._socket.sendall(data)
+        except BlockingIOError:
+            raise TimeoutError("the agent does not answer") from None
 
     def receive(self) -> List[Dict[str, Any]]:
         """What came, at least some bytes; waits for the timeout."""
         if self._unread:
             answers, self._unread = self._unread, []
             return answers
-        data = self._socket.recv(1 << 16)
-        if not data:
-            raise ConnectionResetError("the agent closed the connection")
-        self._rest += data
-        if b"\n" not in data:
-            return []
-        *lines, self._rest = self._rest.split(b"\n")
-        return [self._parse(line.decode()) for line in lines]
+        try:
+            return self._parse(self._socket.recv(_PIECE))
+        except BlockingIOError:
+            raise TimeoutError("the agent does not answer") from None
+
+    def receive_now(self) -> Optional[List[Dict[str, Any]]]:
+        """What came already; None where nothing did."""
+        try:
+            return self._parse(self._socket.recv(_PIECE, _socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return None
 
     def unread(self, answers: List[Dict[str, Any]]) -> None:
         """Has them received again."""
         self._unread = answers
 
-    def has_input(self, seconds: float = 0) -> bool:
+    def has_input(self, seconds: float) -> bool:
         return bool(self._poll.poll(seconds * 1000))
 
     def set_timeout(self, seconds: Optional[float]) -> None:
-        self._socket.settimeout(seconds)
+        """Of the system's own: Python's would poll before each call. None: none."""
+        # To the system 0 means none.
+        microseconds = 0 if seconds is None else max(1, round(seconds * 1e6))
+        timeval = struct.pack("ll", *divmod(microseconds, 1_000_000))
+        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, timeval)
+        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
 
     def close(self) -> None:
         self._socket.close()
 
-    @staticmethod
-    def _parse(line: str) -> Dict[str, Any]:
-        answer = json.loads(line)
-        return _decode(answer) if '"$' in line else answer  # type: ignore[no-any-return]
+    def _parse(self, data: bytes) -> List[Dict[str, Any]]:
+        """The lines that are whole with these bytes."""
+        if not data:
+            raise ConnectionResetError("the agent closed the connection")
+        lines, end, rest = data.rpartition(b"\n")
+        if not end:
+            self._pieces.append(data)
+            return []
+        self._pieces.append(lines)
+        whole = b"".join(self._pieces).decode()
+        self._pieces = [rest] if rest else []
+        answers: List[Dict[str, Any]] = _parse("[" + whole.replace("\n", ",") + "]")[0]
+        return [_decode(answer) for answer in answers] if '"$' in whole else answers
 
 
 # --- The store
@@ -448,18 +473,18 @@ _GATHER_SECONDS = 0.005
 _GATHER_SECONDS_LENIENT = 0.05
 #: What is kept until it is on disk. Beyond it, strict stores wait, others give up what comes.
 _KEPT_BYTES = 64 << 20
-#: A piece that is sent before answers are looked at: so the agent always gets rid of them.
-_PIECE = 1 << 16
 #: An agent that is gone is looked for again after so long, twice as long each time.
 _RETRY_SECONDS = 0.05
 _RETRY_SECONDS_MAX = 2.0
-#: A sender with nothing to do ends after so long.
+#: After so many turns without work the sender sleeps until it is woken, and ends after so long.
+_IDLE_TURNS = 4
 _IDLE_SECONDS = 1.0
 #: Texts of refused operations that are kept for `flush`.
 _REFUSALS_MAX = 100
 
 
 class _Line(NamedTuple):
+    n: int
     data: bytes
     operations: int
 
@@ -523,7 +548,7 @@ class ContextStore:
         self._n = 0
         self._gathered: List[str] = []
         self._gathered_characters = 0
-        self._kept: "OrderedDict[int, _Line]" = OrderedDict()
+        self._kept: Deque[_Line] = deque()
         self._kept_bytes = 0
         self._unsent: Deque[bytes] = deque()
         #: Answers that somebody waits for.
@@ -535,8 +560,10 @@ class ContextStore:
         self._flush = 0
         self._wants_connection = False
         self._sender: Optional[threading.Thread] = None
-        self._sender_is_idle = False
-        self._urgent = threading.Event()
+        self._sender_is_awake = False
+        #: The sender sleeps on it; who releases it wakes it.
+        self._sleep = threading.Lock()
+        self._sleep.acquire()
         self._is_closed = False
         self._was_connected = False
         self._lost = 0
@@ -758,7 +785,7 @@ class ContextStore:
     def health(self) -> Health:
         """How this client is doing; asks nobody."""
         with self._lock:
-            pending = len(self._gathered) + sum(line.operations for line in self._kept.values())
+            pending = len(self._gathered) + sum(line.operations for line in self._kept)
             return Health(
                 self._connection is not None,
                 pending,
@@ -799,13 +826,14 @@ class ContextStore:
         finally:
             with self._changed:
                 self._is_closed = True
-                self._lost += len(self._gathered) + sum(line.operations for line in self._kept.values())
+                self._lost += len(self._gathered) + sum(line.operations for line in self._kept)
                 self._gathered.clear()
                 self._kept.clear()
                 self._unsent.clear()
                 self._kept_bytes = 0
                 connection, self._connection = self._connection, None
                 self._changed.notify_all()
+                self._wake_sender()
             if connection is not None:
                 connection.close()
             _open_stores.discard(self)
@@ -861,15 +889,15 @@ class ContextStore:
             self._send_line(operation, 1, wait=False)
         else:
             self._check_open()
-            with self._changed:
+            with self._lock:
                 if self._kept_bytes > _KEPT_BYTES and not self._make_room(1):
                     return
                 self._gathered.append(operation)
                 self._gathered_characters += len(operation)
                 if len(self._gathered) >= _GATHER or self._gathered_characters >= _GATHER_CHARACTERS:
                     self._cut()
-                    self._urgent.set()
-                if self._sender is None or self._sender_is_idle:
+                    self._wake_sender()
+                elif not self._sender_is_awake:
                     self._wake_sender()
 
     def _write_now(self, text_of: Callable[..., str], *arguments: Any) -> Optional[Dict[str, Any]]:
@@ -888,14 +916,13 @@ class ContextStore:
             hint = "Write it as several batches."
             self._misused(ContextStoreError("VALUE_INVALID", "A batch takes at most 4 Mi characters.", hint))
             return None
-        with self._changed:
+        with self._lock:
             if self._kept_bytes > _KEPT_BYTES and not self._make_room(count):
                 return None
             self._cut()
             n = self._enqueue(operations, count)
             if not wait:
                 self._wake_sender()
-                self._urgent.set()
                 return None
             self._awaited[n] = []
         try:
@@ -907,7 +934,7 @@ class ContextStore:
         """Numbers a line and keeps it. Needs the lock."""
         self._n = n = self._n + 1
         data = ('{"n":%d,"do":[%s]}\n' % (n, operations)).encode()
-        self._kept[n] = _Line(data, count)
+        self._kept.append(_Line(n, data, count))
         self._kept_bytes += len(data)
         self._unsent.append(data)
         return n
@@ -922,7 +949,6 @@ class ContextStore:
     def _make_room(self, count: int) -> bool:
         """Waits, where ``strict``, until less is kept; else counts what is given up. Needs the lock, and leaves it meanwhile."""
         self._wake_sender()
-        self._urgent.set()
         if not self._strict:
             self._lost += count
             return False
@@ -986,7 +1012,7 @@ class ContextStore:
         """The sender looks for an agent that is gone, so that nobody else waits for it. The first time is different: it may well be there."""
         if self._retry_at == 0.0:
             return False
-        with self._changed:
+        with self._lock:
             self._wants_connection = True
             self._wake_sender()
         return True
@@ -1025,13 +1051,14 @@ class ContextStore:
         """Sends all that waits, and a request; its answer, or that to a write. Tries again where the agent goes away. Raises what the answer says."""
 
         def act(connection: _Connection) -> Dict[str, Any]:
-            n, data = write, b""
+            n, last = write, b""
             with self._lock:
-                self._cut()
                 if n is None:
+                    self._cut()
                     self._n = n = self._n + 1
                     self._awaited[n] = []
-                    data = f'{{"n":{n},{request}'.encode()
+                    last = f'{{"n":{n},{request}'.encode()
+                data = self._take_unsent(last)
             try:
                 self._send(connection, data)
                 return self._answer_to(n, connection, deadline)
@@ -1067,26 +1094,28 @@ class ContextStore:
 
     def _take(self, answers: List[Dict[str, Any]]) -> None:
         """What answers mean: for who waits for them, and for what is kept."""
-        with self._changed:
+        with self._lock:
             for answer in answers:
                 n = answer.get("n", 0)
-                error = answer.get("error")
                 awaited = self._awaited.get(n)
                 if awaited is not None:
                     awaited.append(answer)
-                if error is not None and n == 0:
-                    raise ConnectionResetError(error["message"])
-                if error is not None and n in self._kept:
+                if "error" in answer:
+                    error = answer["error"]
+                    if n == 0:
+                        raise ConnectionResetError(error["message"])
                     self._give_up(n, _error(error), awaited is not None)
                 if n == self._flush:
                     self._flush = 0
-                durable = answer.get("durable")
-                if durable is not None:
-                    self._is_durable(durable)
+                if "durable" in answer:
+                    self._is_durable(answer["durable"])
 
     def _give_up(self, n: int, error: ContextStoreError, is_told: bool) -> None:
-        """The agent refused a line. Needs the lock."""
-        line = self._kept.pop(n)
+        """The agent refused a line, or a request, of which nothing is kept. Needs the lock."""
+        line = next((line for line in self._kept if line.n == n), None)
+        if line is None:
+            return
+        self._kept.remove(line)
         self._kept_bytes -= len(line.data)
         self._refused += line.operations
         self._last_error = str(error)
@@ -1096,8 +1125,8 @@ class ContextStore:
     def _is_durable(self, durable: int) -> None:
         """Lines up to a number need not be kept any more. Needs the lock."""
         kept = self._kept
-        while kept and next(iter(kept)) <= durable:
-            self._kept_bytes -= len(kept.popitem(last=False)[1].data)
+        while kept and kept[0].n <= durable:
+            self._kept_bytes -= len(kept.popleft().data)
         self._changed.notify_all()
 
     def _connect(self, may_start: bool = False) -> _Connection:
@@ -1118,7 +1147,7 @@ class ContextStore:
             self._was_connected = True
             self._is_durable(greeting["durable"])
             # Also what was done already: then the answer says so.
-            self._unsent = deque(line.data for line in self._kept.values())
+            self._unsent = deque(line.data for line in self._kept)
             self._connection = connection
             self._retry_at, self._retry_seconds = 0.0, _RETRY_SECONDS
         _flush_at_exit()
@@ -1137,24 +1166,35 @@ class ContextStore:
         if connection is not None:
             connection.close()
 
-    def _send(self, connection: _Connection, last: bytes = b"") -> None:
-        """All lines that wait, then ``last``. Takes answers in between: an agent that cannot get rid of them does not read."""
-        with self._lock:
-            data = b"".join(self._unsent) + last if self._unsent else last
-            self._unsent.clear()
+    def _take_unsent(self, last: bytes) -> bytes:
+        """All lines that wait, then ``last``. Needs the lock."""
+        self._unsent.append(last)
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        return data
+
+    def _send(self, connection: _Connection, data: bytes) -> None:
+        """Takes answers in between: an agent that cannot get rid of them does not read."""
         if len(data) <= _PIECE:
             connection.send(data)
             return
         view = memoryview(data)
         for start in range(0, len(data), _PIECE):
             connection.send(view[start : start + _PIECE])
-            while connection.has_input():
-                self._take(connection.receive())
+            while self._take_what_came(connection):
+                pass
+
+    def _take_what_came(self, connection: _Connection) -> bool:
+        """Up to a piece; False where nothing came."""
+        answers = connection.receive_now()
+        if answers:
+            self._take(answers)
+        return answers is not None
 
     # --- The sender: a thread that lives while something is on its way
 
     def _wake_sender(self) -> None:
-        """Needs the lock."""
+        """It looks for work at once. Needs the lock."""
         if self._sender is None and not self._is_closed:
             _flush_at_exit()
             thread = threading.Thread(target=self._send_gathered, name="cairn", daemon=True)
@@ -1164,12 +1204,31 @@ class ContextStore:
             except RuntimeError:
                 # Python is ending: what is gathered goes out with the last flush.
                 return
-        self._changed.notify_all()
+        elif self._sleep.locked():
+            self._sleep.release()
+        self._sender_is_awake = True
 
     def _send_gathered(self) -> None:
-        while self._waits_for_work():
-            self._urgent.wait(_GATHER_SECONDS if self._strict else _GATHER_SECONDS_LENIENT)
-            self._urgent.clear()
+        """
+        Turns at a steady pace, which nobody has to wake: what costs a simulation is not what a turn does, but that Python gives the turn to this thread and
+        takes it back, once for each time that it waits, sends or receives.
+        """
+        gather = _GATHER_SECONDS if self._strict else _GATHER_SECONDS_LENIENT
+        turns_without_work = 0
+        while True:
+            self._sleep.acquire(timeout=gather if turns_without_work < _IDLE_TURNS else _IDLE_SECONDS)
+            with self._lock:
+                if self._gathered or self._kept or self._wants_connection:
+                    turns_without_work = 0
+                    self._sender_is_awake = True
+                elif turns_without_work > _IDLE_TURNS or self._is_closed:
+                    self._sender = None
+                    self._sender_is_awake = False
+                    return
+                else:
+                    turns_without_work += 1
+                    self._sender_is_awake = turns_without_work < _IDLE_TURNS
+                    continue
             pause = self._retry_at - time.monotonic()
             if pause > 0:
                 time.sleep(min(pause, _GATHER_SECONDS * 10))
@@ -1183,33 +1242,16 @@ class ContextStore:
 
     def _send_more(self, connection: _Connection) -> None:
         self._wants_connection = False
-        self._send(connection, self._next_flush())
-        while connection.has_input():
-            self._take(connection.receive())
-
-    def _waits_for_work(self) -> bool:
-        """False when there was none for a while: then the sender ends."""
-        with self._changed:
-            end = time.monotonic() + _IDLE_SECONDS
-            while not (self._gathered or self._kept or self._wants_connection):
-                self._sender_is_idle = True
-                left = end - time.monotonic()
-                if left <= 0 or self._is_closed:
-                    self._sender = None
-                    self._sender_is_idle = False
-                    return False
-                self._changed.wait(left)
-            self._sender_is_idle = False
-            return True
-
-    def _next_flush(self) -> bytes:
-        """What is gathered goes out; a request whose answer says that all is on disk follows, unless one is under way."""
         with self._lock:
             self._cut()
-            if self._flush or not self._kept:
-                return b""
-            self._n = self._flush = self._n + 1
-            return b'{"n":%d,"ask":"flush"}\n' % self._n
+            data = self._take_unsent(b"")
+            # An answer to what is sent now tells of what was sent before that it is on disk. Where nothing is, it is asked for.
+            if not data and self._kept and not self._flush:
+                self._n = self._flush = self._n + 1
+                data = b'{"n":%d,"ask":"flush"}\n' % self._n
+        if data:
+            self._send(connection, data)
+        self._take_what_came(connection)
 
     # --- What takes time has a connection of its own
 

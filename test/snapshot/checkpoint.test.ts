@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
+import type { FileSystem } from '../../src/base/file-system.ts'
 import { contextShard } from '../../src/model/shard.ts'
 import { writeCheckpoint, type Checkpoint, type CheckpointOptions } from '../../src/snapshot/checkpoint.ts'
 import { findCheckpoints } from '../../src/snapshot/restore.ts'
@@ -211,6 +212,23 @@ describe('generations', () => {
     expect(await digestIn()).toBe(replicaOfRound(4).digest)
     expect((await checkpoint(replicaOfRound(5))).generation).toBe(1_700_000_001)
     expect(await digestIn()).toBe(replicaOfRound(5).digest)
+  })
+
+  test('an old listing does not hide what was renamed into place and not committed: the next is numbered above it', async () => {
+    await checkpoint(replicaOfRound(1))
+    const noManifest = (): FileSystem =>
+      faultyFileSystem(({ name, file }) =>
+        name === 'rename' && file.includes('manifest') ? { kind: 'error', code: 'EDQUOT' } : undefined,
+      )
+    for (let round = 2; round <= 3; round++)
+      expect(await codeOf(checkpoint(replicaOfRound(round), { fileSystem: noManifest() }))).toBe(
+        'NOT_DURABLE',
+      )
+    const [manifest, ...orphans] = names().toReversed()
+    expect(orphans.toReversed()).toEqual(['e1-00000001.cairn', 'e1-00000002.cairn', 'e1-00000003.cairn'])
+    const old = { ...faultyFileSystem(), readdir: async () => ['e1-00000001.cairn', manifest as string] }
+    expect((await checkpoint(replicaOfRound(4), { fileSystem: old })).generation).toBe(4)
+    expect(await digestIn()).toBe(replicaOfRound(4).digest)
   })
 
   test('a manifest of a later version is left alone', async () => {

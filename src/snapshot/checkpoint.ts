@@ -373,6 +373,8 @@ interface Held {
   readonly generations: readonly Generation[]
   /** The newest in the manifest, 0 for none. */
   readonly newestCommitted: number
+  /** The greatest number that any file bears, whole or not, 0 for none. */
+  readonly newestTaken: number
   /** The manifest is damaged: what is there is known from a listing only. */
   readonly isGuessed: boolean
   /** Temporary files of a process that was killed. */
@@ -389,19 +391,48 @@ async function readHeld(
   const names = await fileSystem.readdir(directory).catch(() => [])
   const found = await readOwnManifest(directory, environment, fileSystem)
   const listed = found ?? []
+  const taken = await takenNumbers(directory, environment, listed, names, fileSystem)
   const generations = [...listed]
-  for (const name of names) {
-    const known = generations.some(({ file }) => file === name)
-    if (known || parseSnapshotFileName(name)?.environment !== environment) continue
-    const sound = await readUnlisted(directory, name, nowMs, fileSystem)
+  for (const generation of taken) {
+    if (listed.some((known) => known.generation === generation)) continue
+    const sound = await readUnlisted(directory, snapshotFileName(environment, generation), nowMs, fileSystem)
     if (sound !== undefined) generations.push(sound)
   }
   const leftovers = names.filter((name) => environmentOf(temporaryTarget(name) ?? '') === environment)
   return {
     generations: generations.sort(byGeneration),
     newestCommitted: listed.at(-1)?.generation ?? 0,
+    newestTaken: Math.max(0, ...taken),
     isGuessed: found === undefined,
     leftovers,
+  }
+}
+
+/**
+ * Numbers of generations that are in the manifest, or that files bear. A listing may not show yet what a process before us renamed into place and did not
+ * live to commit; a number below such a file would make it the newest to whoever restores, in place of ours. So the next names are asked for, too.
+ */
+async function takenNumbers(
+  directory: string,
+  environment: string,
+  listed: readonly Generation[],
+  names: readonly string[],
+  fileSystem: FileSystem,
+): Promise<ReadonlySet<number>> {
+  const taken = new Set(listed.map(({ generation }) => generation))
+  for (const name of names) {
+    const snapshot = parseSnapshotFileName(name)
+    if (snapshot?.environment === environment) taken.add(snapshot.generation)
+  }
+  for (let next = Math.max(0, ...taken) + 1; ; next++) {
+    const path = join(directory, snapshotFileName(environment, next))
+    try {
+      await fileSystem.stat(path)
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return taken
+      throw asNotDurable(path, error)
+    }
+    taken.add(next)
   }
 }
 
@@ -452,7 +483,7 @@ async function readUnlisted(
  */
 function chooseGeneration(wanted: number | undefined, held: Held, nowMs: number): number {
   const newest = held.generations.at(-1)?.generation ?? 0
-  const generation = wanted ?? Math.max(newest + 1, held.isGuessed ? Math.floor(nowMs / 1000) : 0)
+  const generation = wanted ?? Math.max(held.newestTaken + 1, held.isGuessed ? Math.floor(nowMs / 1000) : 0)
   if (generation > held.newestCommitted && generation >= newest) return generation
   throw new ContextStoreError(
     'OUTPUT_EXISTS',

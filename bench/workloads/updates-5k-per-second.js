@@ -1,6 +1,6 @@
 /**
  * 5,000 single updates a second, one an event-loop turn, from one process to another: milliseconds from when an update was due until the other process is told
- * its value, and bytes on the socket. Both stores durable; in memory (`-memory`). `ws` goes straight to the reader; `ws-relay`, `y-websocket` and Redis have a third
+ * its value, and bytes on the socket. Both stores durable; in memory (`-memory`). `ws` goes straight to the reader; `ws-relay`, `y-websocket`, Hocuspocus and Redis have a third
  * process between, as they are used.
  */
 import { bytesFigure, sidesOfUpdates, variants } from './support/updates.js'

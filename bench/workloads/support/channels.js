@@ -3,6 +3,7 @@
  * of an update as its application would see it.
  */
 import { once } from 'node:events'
+import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/provider'
 import { Packr } from 'msgpackr'
 import { WebSocket, WebSocketServer } from 'ws'
 import { WebsocketProvider } from 'y-websocket'
@@ -60,20 +61,9 @@ export const channels = {
     write: writeToWebSocket,
   },
   /** The stock client, twice, and the stock server between. */
-  'y-websocket': {
-    hasRelay: true,
-    read: async (address, _, told) => {
-      const { provider, map } = await joinRoom(address)
-      map.observe(({ keysChanged }) => {
-        for (const key of keysChanged) told(map.get(key))
-      })
-      return { address, close: () => provider.destroy() }
-    },
-    write: async (address) => {
-      const { provider, map } = await joinRoom(address)
-      return { send: ({ key, value }) => map.set(joined(key), value), close: () => provider.destroy() }
-    },
-  },
+  'y-websocket': overMap(joinRoom),
+  /** The same of Hocuspocus. */
+  hocuspocus: overMap(joinHocuspocus),
   /** PUBLISH and SUBSCRIBE over a Unix socket, records as msgpack. */
   redis: {
     read: async (address, _, told) => {
@@ -116,6 +106,31 @@ async function tellAll(watcher, told) {
   }
 }
 
+/**
+ * A `Y.Map` that clients of Yjs share.
+ *
+ * @param {(address: string) => Promise<{ doc: Y.Doc, leave: () => void }>} join
+ * @returns {Channel}
+ */
+function overMap(join) {
+  return {
+    hasRelay: true,
+    read: async (address, _, told) => {
+      const { doc, leave } = await join(address)
+      const map = doc.getMap('context')
+      map.observe(({ keysChanged }) => {
+        for (const key of keysChanged) told(map.get(key))
+      })
+      return { address, close: leave }
+    },
+    write: async (address) => {
+      const { doc, leave } = await join(address)
+      const map = doc.getMap('context')
+      return { send: ({ key, value }) => map.set(joined(key), value), close: leave }
+    },
+  }
+}
+
 async function joinRoom(address) {
   const doc = new Y.Doc()
   const polyfill = /** @type {any} */ (WebSocket)
@@ -124,7 +139,21 @@ async function joinRoom(address) {
     disableBc: true,
   })
   await new Promise((resolve) => provider.once('sync', resolve))
-  return { provider, map: doc.getMap('context') }
+  return { doc, leave: () => provider.destroy() }
+}
+
+async function joinHocuspocus(address) {
+  const doc = new Y.Doc()
+  const websocketProvider = new HocuspocusProviderWebsocket({ url: address, WebSocketPolyfill: WebSocket })
+  const provider = new HocuspocusProvider({ websocketProvider, name: 'updates', document: doc })
+  const synced = new Promise((resolve) => provider.on('synced', resolve))
+  provider.attach()
+  await synced
+  const leave = () => {
+    provider.destroy()
+    websocketProvider.destroy()
+  }
+  return { doc, leave }
 }
 
 /** The value of a record. */

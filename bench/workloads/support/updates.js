@@ -56,6 +56,7 @@ export function sidesOfUpdates(work, measures, perSecond) {
     ws: peer('ws'),
     'ws-relay': peer('ws-relay'),
     'y-websocket': peer('y-websocket'),
+    hocuspocus: peer('hocuspocus'),
     redis: peer('redis', { peer: 'redis-everysec' }),
   }
 }

@@ -21,6 +21,30 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(parts)
 }
 
+/** Small byte strings share memory of this size: as small as that, one that is kept does not hold much. */
+const slabBytes = 8_192
+const sharedBytesMax = 1_024
+let slab = new ArrayBuffer(slabBytes)
+let slabUsed = 0
+
+/** So many bytes, to be filled by the caller, for keeps. Memory of its own for each takes ten times as long: small ones share some. */
+export function newBytes(length: number): Uint8Array {
+  if (length > sharedBytesMax) return new Uint8Array(length)
+  if (slabUsed + length > slabBytes) {
+    slab = new ArrayBuffer(slabBytes)
+    slabUsed = 0
+  }
+  slabUsed += length
+  return new Uint8Array(slab, slabUsed - length, length)
+}
+
+/** A copy for keeps, as plain bytes. */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  const copy = newBytes(bytes.length)
+  copy.set(bytes)
+  return copy
+}
+
 /** Lower-case hexadecimal. */
 export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
@@ -127,7 +151,7 @@ export class ByteWriter {
 
   /** What was written, as a copy that is the caller's own. */
   finish(): Uint8Array {
-    return new Uint8Array(this.#buffer.subarray(0, this.#length))
+    return copyBytes(this.#buffer.subarray(0, this.#length))
   }
 
   #grow(needed: number): void {

@@ -9,7 +9,7 @@ import type { Random } from '../base/random.ts'
 import type { Time, Timer } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
 import { CoveredUnits } from './covered-units.ts'
-import { cellKind, decodeCell, eventsFrom, indexKey } from '../model/cell.ts'
+import { cellKind, eventsFrom, indexKey, stampOf } from '../model/cell.ts'
 import { coversClocks, noClocks, type Clocks } from '../model/clocks.ts'
 import { Roster } from '../model/fold/roster.ts'
 import { prefixEnd } from '../model/key.ts'
@@ -100,7 +100,7 @@ export class Environment implements Replica {
   #followJournal(): void {
     const now = this.time.now()
     for (const { cells } of this.storage.scan(eventsFrom(now), eventsFrom(now + stampAheadMsMax + 1)))
-      for (const { content } of cells) this.clock.observe(decodeCell(content)?.stamp ?? 0, now)
+      for (const { content } of cells) this.clock.observe(stampOf(content) ?? 0, now)
   }
 
   get environment(): string {
@@ -236,21 +236,21 @@ export class Environment implements Replica {
 
   /** Applies what came from elsewhere, all or nothing. Returns the shards with a gap, none = applied. Throws `UPDATE_REFUSED`. */
   apply(updates: readonly ShardUpdate[]): readonly ShardName[] {
-    const seen = new Set(updates.map(({ shard }) => shard))
-    if (seen.size !== updates.length) {
+    if (updates.length > 1 && new Set(updates.map(({ shard }) => shard)).size < updates.length) {
       throw new ContextStoreError(
         'UPDATE_REFUSED',
         'A message holds two updates of one shard.',
         'The peer speaks another protocol.',
       )
     }
-    const plans = updates.map(({ shard, update }) => ({
-      shard,
-      plan: planUpdate(shard, this.storage.view(shard), update),
-    }))
-    const gaps = plans.filter(({ plan }) => plan.kind === 'gap').map(({ shard }) => shard)
+    const gaps: ShardName[] = []
+    const changes: Change[] = []
+    for (const { shard, update } of updates) {
+      const plan = planUpdate(shard, this.storage.view(shard), update)
+      if (plan.kind === 'gap') gaps.push(shard)
+      else if (plan.kind === 'change') changes.push(plan.change)
+    }
     if (gaps.length > 0) return gaps
-    const changes = plans.flatMap(({ plan }) => (plan.kind === 'change' ? [plan.change] : []))
     this.#observeStamps(changes)
     this.#commit(changes)
     this.learnt.changes += changes.length
@@ -387,12 +387,7 @@ export class Environment implements Replica {
   }
 
   #notify(changes: readonly Change[]): void {
-    const distinct = new Map<string, Uint8Array>()
-    for (const { born, died } of changes) {
-      for (const { indexKey: place } of died) distinct.set(toMapKey(place), place)
-      for (const { indexKey: place } of born) distinct.set(toMapKey(place), place)
-    }
-    const notice = { sequence: this.#sequence, indexKeys: [...distinct.values()] }
+    const notice = { sequence: this.#sequence, indexKeys: placesOf(changes) }
     this.#notices.push(notice)
     if (this.#notices.length > 2 * noticesMax) this.#notices = this.#notices.slice(-noticesMax)
     for (const watcher of this.#watchers) watcher(notice)
@@ -401,7 +396,7 @@ export class Environment implements Replica {
   #observeStamps(changes: readonly Change[]): void {
     const now = this.time.now()
     for (const { born } of changes) {
-      for (const { content } of born) this.clock.observe(decodeCell(content)?.stamp ?? 0, now)
+      for (const { content } of born) this.clock.observe(stampOf(content) ?? 0, now)
     }
   }
 
@@ -424,6 +419,13 @@ export class Environment implements Replica {
       for (const listener of this.#listeners.keys()) listener(updates)
     }
   }
+}
+
+/** The index keys that changes touched, each once. */
+function placesOf(changes: readonly Change[]): Uint8Array[] {
+  const places = changes.flatMap(({ died, born }) => [...died, ...born].map((cell) => cell.indexKey))
+  if (places.length <= 1) return places
+  return [...new Map(places.map((place) => [toMapKey(place), place])).values()]
 }
 
 function newsOf(changes: readonly Change[]): ReadonlyMap<ShardName, Clocks> {

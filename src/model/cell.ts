@@ -15,6 +15,7 @@
  * | event | 7 | - | type, data |
  * | seal | 8 | - | opening |
  */
+import { copyBytes } from '../base/bytes.ts'
 import { pack, packAfter, packAfterMax, unpack, unpackFrom } from '../base/codec.ts'
 import { ContextStoreError } from '../errors.ts'
 import { noClocks, type Clocks } from './clocks.ts'
@@ -268,12 +269,22 @@ export function decodeCell(content: Uint8Array): Cell | undefined {
 function decodePlainRegister(content: Uint8Array): RegisterCell | undefined {
   const start = valueStartOf(content)
   if (start === 0) return undefined
-  for (let i = 0; i < 8; i++) float.setUint8(i, content[start - 10 + i] as number)
-  const stamp = float.getFloat64(0)
+  const stamp = readFloat(content, start - 10)
   if (!isStamp(stamp)) return undefined
   const value = unpackFrom(content, start) as Value
-  const key = new Uint8Array(content.buffer as ArrayBuffer, content.byteOffset + 4, content[3]).slice()
+  const key = copyBytes(content.subarray(4, 4 + (content[3] as number)))
   return { kind: 'register', key, stamp, context: noClocks, was: undefined, value }
+}
+
+function readFloat(bytes: Uint8Array, position: number): number {
+  for (let i = 0; i < 8; i++) float.setUint8(i, bytes[position + i] as number)
+  return float.getFloat64(0)
+}
+
+/** The stamp of a cell that was written or checked here; `undefined` for a kind of a later version. */
+export function stampOf(content: Uint8Array): Stamp | undefined {
+  const start = valueStartOf(content)
+  return start === 0 ? decodeCell(content)?.stamp : readFloat(content, start - 10)
 }
 
 /** Where the value of a plain register begins; 0 where it is none. */

@@ -14,7 +14,7 @@
  * This file plans and encodes; storage adapters hold the state and commit the planned changes. Tested against stock Yjs in
  * `property-tests/twin.test.ts`.
  */
-import { ByteWriter, compareBytes, xxhash64 } from '../base/bytes.ts'
+import { ByteWriter, compareBytes, copyBytes, xxhash64 } from '../base/bytes.ts'
 import { assert } from '../base/assert.ts'
 import { checkCell, indexKeyOf, type Dot } from './cell.ts'
 import { equalClocks, noClocks, type Clocks } from './clocks.ts'
@@ -24,7 +24,6 @@ import {
   decodeUpdate,
   encodeUpdate,
   mergeRanges,
-  type DecodedUpdate,
   type DotRange,
   type Section,
   type Update,
@@ -68,47 +67,59 @@ export type Plan =
  * Cost: O(cells and deletions in the update), plus a look-up for each deleted run.
  */
 export function planUpdate(shard: ShardName, view: ShardView, update: Uint8Array): Plan {
-  const decoded = decodeUpdate(update)
-  const advanced = advancedBy(view.clocks, decoded)
+  const { sections, dead: deadRanges } = decodeUpdate(update)
+  const advanced = advancedBy(view.clocks, sections)
   if (advanced === undefined) return { kind: 'gap' }
-  const dead = mergeRanges(decoded.dead)
-  const known = (incarnation: number): number => view.clocks.get(incarnation) ?? 0
-  const reach = (incarnation: number): number => advanced.get(incarnation)?.to ?? known(incarnation)
-  if (dead.some((range) => range.to > reach(range.incarnation))) return { kind: 'gap' }
+  const dead = deadRanges.length === 0 ? deadRanges : mergeRanges(deadRanges)
+  if (reachBeyond(dead, view.clocks, advanced)) return { kind: 'gap' }
 
-  const born = decoded.sections.flatMap((section) => bornIn(section, known(section.incarnation), dead))
+  const born: LiveCell[] = []
+  for (const section of sections) addBorn(born, section, view.clocks.get(section.incarnation) ?? 0, dead)
   const died: LiveCell[] = []
   for (const { incarnation, from, to } of dead) {
-    for (const cell of view.live(incarnation, from, Math.min(to, known(incarnation)))) died.push(cell)
+    const known = view.clocks.get(incarnation) ?? 0
+    for (const cell of view.live(incarnation, from, Math.min(to, known))) died.push(cell)
   }
-  if (advanced.size === 0 && died.length === 0) return { kind: 'known' }
-  return { kind: 'change', change: { shard, advanced: [...advanced.values()], born, died } }
+  if (advanced.length === 0 && died.length === 0) return { kind: 'known' }
+  return { kind: 'change', change: { shard, advanced, born, died } }
 }
 
 /** The range of new clocks of each incarnation, or `undefined` where the update leaves a hole. */
-function advancedBy(clocks: Clocks, decoded: DecodedUpdate): Map<number, DotRange> | undefined {
-  const advanced = new Map<number, DotRange>()
-  const ordered = decoded.sections.toSorted((a, b) => a.from - b.from)
-  for (const { incarnation, from, to } of ordered) {
+function advancedBy(clocks: Clocks, sections: readonly Section[]): DotRange[] | undefined {
+  const advanced: DotRange[] = []
+  for (const { incarnation, from, to } of sections) {
     const start = clocks.get(incarnation) ?? 0
-    const reached = advanced.get(incarnation)?.to ?? start
+    // Sections of one incarnation follow one another.
+    const last = advanced.at(-1)
+    const isGoingOn = last?.incarnation === incarnation
+    const reached = isGoingOn ? last.to : start
     if (to <= reached) continue
     if (from > reached) return undefined
-    advanced.set(incarnation, { incarnation, from: start, to })
+    if (isGoingOn) advanced.pop()
+    advanced.push({ incarnation, from: start, to })
   }
   return advanced
 }
 
-function bornIn(section: Section, known: number, dead: readonly DotRange[]): LiveCell[] {
-  const born: LiveCell[] = []
-  for (const { clock, content } of section.cells) {
-    if (clock < known || isWithin(dead, section.incarnation, clock)) continue
+/** True where something is called dead that is neither known nor in the update. */
+function reachBeyond(dead: readonly DotRange[], clocks: Clocks, advanced: readonly DotRange[]): boolean {
+  if (dead.length === 0) return false
+  const reached = new Map(advanced.map(({ incarnation, to }) => [incarnation, to]))
+  return dead.some(({ incarnation, to }) => to > (reached.get(incarnation) ?? clocks.get(incarnation) ?? 0))
+}
+
+function addBorn(
+  born: LiveCell[],
+  { incarnation, cells }: Section,
+  known: number,
+  dead: readonly DotRange[],
+): void {
+  for (const { clock, content } of cells) {
+    if (clock < known || (dead.length > 0 && isWithin(dead, incarnation, clock))) continue
     checkCell(content)
-    const dot = { incarnation: section.incarnation, clock }
-    const own = Uint8Array.from(content)
-    born.push({ ...dot, content: own, indexKey: indexKeyOf(own, dot) })
+    const own = copyBytes(content)
+    born.push({ incarnation, clock, content: own, indexKey: indexKeyOf(own, { incarnation, clock }) })
   }
-  return born
 }
 
 /** Binary search in merged ranges. */
@@ -149,7 +160,7 @@ export function planRepair(view: ShardView, state: Uint8Array): Repair | undefin
       if (content === undefined) died.push(before)
       else if (compareBytes(content, before.content) > 0) {
         checkCell(content)
-        const own = Uint8Array.from(content)
+        const own = copyBytes(content)
         replaced.push({ before, after: { ...before, content: own, indexKey: indexKeyOf(own, before) } })
       }
     }

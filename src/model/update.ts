@@ -38,7 +38,7 @@ export interface Section extends DotRange {
 
 /** A decoded update: what it says of each incarnation, and which dots it says are dead. */
 export interface DecodedUpdate {
-  /** Several of one incarnation where the update has holes; ascending by clock. */
+  /** Several of one incarnation where the update has holes: one after the other, ascending by clock. */
   readonly sections: readonly Section[]
   /** Dead dots: of the delete set and of structs that show them dead. Unsorted, may overlap. */
   readonly dead: readonly DotRange[]
@@ -275,7 +275,14 @@ function readSections(
   let from = clock
   let cells: PlacedContent[] = []
   for (; structs > 0; structs--) {
-    const struct = readStruct(reader)
+    const info = reader.byte()
+    if ((info & 0x1f) === structReference.binary && clock < Number.MAX_SAFE_INTEGER) {
+      // What nearly all are.
+      readParent(reader, info)
+      cells.push({ clock: clock++, content: reader.sizedBytes() })
+      continue
+    }
+    const struct = readStruct(reader, info)
     const end = clock + struct.length
     if (struct.length < 1 || end > Number.MAX_SAFE_INTEGER) throw refused('a struct has an impossible length')
     if (struct.kind === 'cell') cells.push({ clock, content: struct.content })
@@ -298,8 +305,7 @@ type Struct =
   | { readonly kind: 'cell'; readonly length: 1; readonly content: Uint8Array }
   | { readonly kind: 'cells'; readonly length: number; readonly contents: readonly Uint8Array[] }
 
-function readStruct(reader: ByteReader): Struct {
-  const info = reader.byte()
+function readStruct(reader: ByteReader, info: number): Struct {
   const reference = info & 0x1f
   if (info === structReference.gc) return { kind: 'dead', length: reader.integer() }
   if (info === structReference.skip) return { kind: 'skip', length: reader.integer() }

@@ -214,10 +214,10 @@ class SnapshotStorage implements Storage {
   // --- Writing
 
   commit(changes: readonly Change[]): void {
-    const lists = changedLists(changes, (key) => this.cells(key))
+    const lists = changedLists(changes, (_, key) => this.cells(key))
     for (const change of changes) this.#shard(change.shard).commit(change)
     // Also those that hold nothing now: they hide what the files hold.
-    for (const { indexKey, cells } of lists) this.#written.set(indexKey, cells)
+    for (const list of lists) this.#written.set(list)
   }
 
   /** No peer is ever compared with it, so nothing is ever to be repaired. */

@@ -9,7 +9,7 @@
  * Every frame but a message's last is full. So a message of n bytes cannot be made to cost more than n bytes and a few objects.
  */
 import { assert } from '../base/assert.ts'
-import { concatBytes } from '../base/bytes.ts'
+import { concatBytes, newBytes } from '../base/bytes.ts'
 import { refusedFrame } from './closing.ts'
 import { sealBytes } from './seal.ts'
 
@@ -29,7 +29,7 @@ export function splitMessage(message: Uint8Array): Uint8Array[] {
   const frames: Uint8Array[] = []
   for (let from = 0; from < message.length; from += chunkBytesMax) {
     const to = Math.min(from + chunkBytesMax, message.length)
-    const frame = new Uint8Array(flagBytes + to - from)
+    const frame = newBytes(flagBytes + to - from)
     frame[0] = to < message.length ? 1 : 0
     frame.set(message.subarray(from, to), flagBytes)
     frames.push(frame)

@@ -1,21 +1,31 @@
 /**
  * The pace: may the next own change go to peers at once, or shall it wait for those right behind it? Pure.
  *
- * A change that goes alone is there soonest, but a frame of one change costs both sides many times what a change within a longer one does. So up to a rate
- * changes go at the end of their turn; above it they wait for a moment and go as one. It is a bucket of credit: each change takes one, time gives some back.
+ * A change that goes alone is there soonest, but costs both sides many times what a change within a longer message does. So changes go at the end of their turn as long as that takes a
+ * small part of this process's time; above it they wait for a moment and go as one. It is a bucket of credit in milliseconds: each change takes what sending one alone costs, also where it
+ * goes with others, and time gives a part back. So a lasting rate is either below the limit, and all go at once, or above it, and none does. The cost is measured: it grows with the links, and
+ * with all that is not compiled yet.
  */
 
-/** Changes a millisecond that go at once, lastingly. */
-const changesPerMs = 6
-/** Changes that go at once after a rest, and how many more than that a burst can run into debt. */
-const creditMax = 16
-const debtMax = 16
+/** Part of the time that may go into sending changes alone. What is left has to do for making them, and who receives needs about twice as long. */
+const share = 1 / 3
+/** What goes at once after a rest, and how much more than that a burst can run into debt, milliseconds of sending. */
+const creditMaxMs = 1
+const debtMaxMs = 0.5
+/** Bounds of what sending a change alone is thought to cost, milliseconds. */
+const cost = { min: 0.02, max: 1 } as const
+/** How far a measurement moves it, which makes it the median: one that an interruption fell into says no more than another. And how it is forgotten while nothing goes alone. */
+const step = 0.05
+const forgetting = 0.98
 /** How long a change waits for others, milliseconds. */
 export const gatherMs = 1
 
 export class Pace {
-  #credit = creditMax
+  #creditMs = creditMaxMs
+  #costMs: number = cost.min
   #nowMs: number
+  /** Changes since the last push. */
+  #waiting = 0
 
   constructor(nowMs: number) {
     this.#nowMs = nowMs
@@ -23,10 +33,18 @@ export class Pace {
 
   /** Counts one change. How long it may wait for others, milliseconds: 0 = until the end of its turn. */
   next(nowMs: number): number {
-    const earned = Math.max(0, nowMs - this.#nowMs) * changesPerMs
+    const earned = Math.max(0, nowMs - this.#nowMs) * share
     this.#nowMs = nowMs
-    const credit = Math.min(creditMax, this.#credit + earned)
-    this.#credit = Math.max(-debtMax, credit - 1)
-    return credit >= 1 ? 0 : gatherMs
+    this.#waiting++
+    const creditMs = Math.min(creditMaxMs, this.#creditMs + earned)
+    this.#creditMs = Math.max(-debtMaxMs, creditMs - this.#costMs)
+    return creditMs > 0 ? 0 : gatherMs
+  }
+
+  /** The changes that were counted went to all links, which took so long. */
+  sent(tookMs: number): void {
+    const change = this.#waiting > 1 ? forgetting : tookMs > this.#costMs ? 1 + step : 1 - step
+    this.#costMs = Math.min(cost.max, Math.max(cost.min, this.#costMs * change))
+    this.#waiting = 0
   }
 }

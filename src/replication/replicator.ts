@@ -245,7 +245,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const pace = new Pace(this.#nowMs())
     const stops = [
       replica.onChange(
-        (updates) => this.#guarded(() => this.#push(updates)),
+        (updates) => {
+          const beganMs = this.#nowMs()
+          this.#guarded(() => this.#push(updates))
+          pace.sent(this.#nowMs() - beganMs)
+        },
         () => pace.next(this.#nowMs()),
       ),
       replica.onLearnt((news) => this.#guarded(() => this.#learn(news))),

@@ -5,6 +5,8 @@ import { dotName, type Change } from '../model/shard-document.ts'
 
 /** What the index says of a key; no cells = nothing there, also where something older says otherwise. */
 export interface CellList {
+  /** The index key as text: what lists are found by. */
+  readonly name: string
   readonly indexKey: Uint8Array
   readonly cells: readonly PlacedCell[]
 }
@@ -25,18 +27,22 @@ export class CellIndex {
   }
 
   get(indexKey: Uint8Array): readonly PlacedCell[] | undefined {
-    return this.#lists.get(toMapKey(indexKey))?.cells
+    return this.named(toMapKey(indexKey))
   }
 
-  set(indexKey: Uint8Array, cells: readonly PlacedCell[]): void {
-    const name = toMapKey(indexKey)
-    if (!this.#lists.has(name)) this.#added.push(name)
-    this.#lists.set(name, { indexKey, cells })
+  /** As `get`, where the name is known. */
+  named(name: string): readonly PlacedCell[] | undefined {
+    return this.#lists.get(name)?.cells
+  }
+
+  set(list: CellList): void {
+    if (!this.#lists.has(list.name)) this.#added.push(list.name)
+    this.#lists.set(list.name, list)
   }
 
   /** Forgets a key. */
-  drop(indexKey: Uint8Array): void {
-    this.#lists.delete(toMapKey(indexKey))
+  drop(name: string): void {
+    this.#lists.delete(name)
   }
 
   /** Lists with `start <= key < end`, ascending. Cost: that of the range, and of sorting the keys that were added since the last one. */
@@ -83,23 +89,32 @@ function* merged(a: readonly string[], b: readonly string[], start = '', end?: s
 /** The lists that changes of different shards leave behind, given the ones before them. */
 export function changedLists(
   changes: readonly Change[],
-  before: (indexKey: Uint8Array) => readonly PlacedCell[],
+  before: (name: string, indexKey: Uint8Array) => readonly PlacedCell[],
 ): CellList[] {
-  const touched = new Map<string, { indexKey: Uint8Array; born: PlacedCell[]; died: Set<string> }>()
-  const touch = (indexKey: Uint8Array) => {
+  const touched = new Map<string, TouchedList>()
+  const touch = (indexKey: Uint8Array): TouchedList => {
     const name = toMapKey(indexKey)
-    let entry = touched.get(name)
-    if (entry === undefined) touched.set(name, (entry = { indexKey, born: [], died: new Set() }))
-    return entry
+    let list = touched.get(name)
+    if (list === undefined) touched.set(name, (list = { name, indexKey, cells: [], died: undefined }))
+    return list
   }
   for (const { shard, born, died } of changes) {
-    for (const cell of born) touch(cell.indexKey).born.push({ ...cell, shard })
-    for (const cell of died) touch(cell.indexKey).died.add(dotName(cell))
+    for (const cell of born) touch(cell.indexKey).cells.push({ ...cell, shard })
+    for (const cell of died) (touch(cell.indexKey).died ??= new Set()).add(dotName(cell))
   }
-  return [...touched.values()].map(({ indexKey, born, died }) => ({
-    indexKey,
-    cells: [...before(indexKey).filter((cell) => !died.has(dotName(cell))), ...born],
-  }))
+  for (const list of touched.values()) {
+    const { name, indexKey, died } = list
+    const known = before(name, indexKey)
+    const left = died === undefined ? known : known.filter((cell) => !died.has(dotName(cell)))
+    if (left.length > 0) list.cells = [...left, ...list.cells]
+  }
+  return [...touched.values()]
+}
+
+/** Of a list that changes: what is born there, then all of it; and what died. */
+interface TouchedList extends CellList {
+  cells: PlacedCell[]
+  died: Set<string> | undefined
 }
 
 /** Index of the first name that is at least `wanted`. */

@@ -59,9 +59,9 @@ export class MemoryStorage implements Storage {
   commit(changes: readonly Change[]): void {
     if (changes.length === 0) return
     for (const change of changes) this.#document(change.shard).commit(change)
-    for (const { indexKey, cells } of changedLists(changes, (key) => this.cells(key))) {
-      if (cells.length === 0) this.#index.drop(indexKey)
-      else this.#index.set(indexKey, cells)
+    for (const { name, indexKey, cells } of changedLists(changes, (key) => this.#index.named(key) ?? [])) {
+      if (cells.length === 0) this.#index.drop(name)
+      else this.#index.set({ name, indexKey, cells })
     }
     const steps = changes.map((change) => [change.shard, stepOf(change)] as const)
     this.#feed.push({ sequence: ++this.#sequence, shards: new Map(steps) })

@@ -12,7 +12,7 @@ const entry = `
 import { silentLog } from './base/log.ts'
 import { systemRandom } from './base/random.ts'
 import { systemTime } from './base/time.ts'
-import { Environment } from './environment.ts'
+import { Environment } from './environment/environment.ts'
 import { sharedOver } from './open-store.ts'
 import { completeOptions } from './options.ts'
 import { openLmdbStorage } from './storage/lmdb-storage.ts'

@@ -13,7 +13,7 @@ const share = 1 / 3
 const creditMaxMs = 1
 const debtMaxMs = 0.5
 /** Bounds of what sending a change alone is thought to cost, milliseconds. */
-const cost = { min: 0.02, max: 1 } as const
+const cost = { min: 0.04, max: 1 } as const
 /** How far a measurement moves it, which makes it the median: one that an interruption fell into says no more than another. And how it is forgotten while nothing goes alone. */
 const step = 0.05
 const forgetting = 0.98

@@ -191,12 +191,12 @@ export class Environment implements Replica {
       const summary = this.storage.shards().get(shard)
       if (summary !== undefined) shards.push({ shard, clocks: summary.clocks, digest: summary.digest })
     }
-    return { position: cursor.theirs, shards }
+    return { position: cursor.theirs, followed: cursor.followed, shards }
   }
 
-  agreed(peer: string, position: number): void {
+  agreed(peer: string, position: number, followed: number | undefined): void {
     const ours = this.storage.position
-    if (ours !== undefined) this.storage.keepCursor(peer, { theirs: position, ours })
+    if (ours !== undefined) this.storage.keepCursor(peer, { theirs: position, ours, followed })
   }
 
   clocks(shard: ShardName): Clocks {

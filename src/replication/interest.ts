@@ -14,6 +14,7 @@
  * Why nobody relays what it does not follow. A store could pass on the bytes of a push that it does not keep, but a push that was lost behind it is made good only by asking who holds the shard, and new
  * followers have to be given what was before; a relay without the shard can do neither. So changes travel among those who follow them, and the overlay sees to it that these are connected (`following.ts`).
  */
+import { encodeText, xxhash64 } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { type ShardName, addressOf } from '../model/shard.ts'
 
@@ -40,6 +41,7 @@ export class Interest {
   readonly #workers = new Set<string>()
   readonly #globs: readonly RegExp[]
   readonly #known = new Map<ShardName, boolean>()
+  #hash: bigint | undefined
 
   /** Throws `OPTION_INVALID` for what is no pattern, or matches no shard. */
   constructor(patterns: Iterable<string>) {
@@ -74,12 +76,27 @@ export class Interest {
     return this.isAll || patterns.every((pattern) => this.patterns.includes(pattern))
   }
 
+  /** Of the patterns, 64 bits. Against accidents. Cost: the first time, O(patterns). */
+  get hash(): bigint {
+    this.#hash ??= xxhash64(encodeText(this.patterns.join('\n')), followSeed)
+    return this.#hash
+  }
+
   equals(other: Interest): boolean {
     return (
       this.patterns.length === other.patterns.length &&
       this.patterns.every((pattern, i) => pattern === other.patterns[i])
     )
   }
+}
+
+const followSeed = 0x666f6c6c6f77n
+
+/** What two stores follow, as one number below 2^53, the same on both sides; `undefined` where both follow everything. */
+export function hashOfBoth(one: Interest, other: Interest): number | undefined {
+  if (one.isAll && other.isAll) return undefined
+  const sum = BigInt.asUintN(64, one.hash + other.hash)
+  return Number(BigInt.asUintN(53, xxhash64(encodeText(sum.toString(16).padStart(16, '0')), followSeed)))
 }
 
 /** Follows every shard: what holds without a word. */

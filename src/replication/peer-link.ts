@@ -253,7 +253,7 @@ export class PeerLink implements LinkEvents {
         }
         return
       case 'agreed':
-        return this.#agreed(effect.position)
+        return this.#agreed(effect.position, effect.followed)
       case 'unsent':
         this.#tellOnce('a shard cannot be sent', effect.shard, effect.cause)
         return
@@ -262,9 +262,9 @@ export class PeerLink implements LinkEvents {
     }
   }
 
-  #agreed(position: number): void {
+  #agreed(position: number, followed: number | undefined): void {
     if (this.#environment !== undefined && this.#reader === undefined)
-      this.#options.replica.agreed(this.#environment, position)
+      this.#options.replica.agreed(this.#environment, position, followed)
   }
 
   #repair(state: ShardUpdate): void {

@@ -6,7 +6,7 @@
  * | 1 | have | token, workers or nil, shards | this is what I have of these workers, of all when nil; a shard that is not listed I lack wholly |
  * | 2 | updates | updates, passable | apply these whole or not at all; all are of one worker; passable: they are changes as they were made, and may be passed on |
  * | 3 | told | token, whole | all that your `have` with this token lacked was sent; whole: nothing had to be left out |
- * | 4 | root | digest | the digest over all my shards |
+ * | 4 | root | digest, position or nil, followed or nil | the digest over all my shards that you follow, too; how far my feed is durable, and a hash of what each of us follows, where that is not everything |
  * | 5 | ask | workers or nil | send me your `have` of these workers, of all when nil |
  * | 6 | bye | reason | I leave |
  * | 7 | ping | | are you there? |
@@ -17,7 +17,7 @@
  * | 12 | news | shards | at least so much of these shards I have |
  * | 13 | enough | workers | do not push changes of these workers any more: others bring them. Tell me in `news`, and push again when I send `have` of them |
  * | 14 | sum | digest, position or nil | the root sum over all my shards, and how far my feed is durable; replaces `root` on a link once both sides have sent it |
- * | 15 | resume | token, position, shards | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this |
+ * | 15 | resume | token, position, shards, followed | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this; with `followed` only of what we both followed then |
  * | 16 | follow | patterns | I keep up the shards that match one of these (`interest.ts`), and no others: send me nothing else. Before the first, all |
  * | 17 | keep | workers | you are a partner of these workers, and of no others that I know of: keep their shards, too (`partners.ts`) |
  *
@@ -67,6 +67,8 @@ export interface Resume {
   /** In the feed of the receiver. */
   readonly position: number
   readonly shards: readonly ShardState[]
+  /** What both sides followed (`hashOfBoth`) when they were found to agree; `undefined`: everything. */
+  readonly followed?: number | undefined
 }
 
 export type Message =
@@ -75,7 +77,12 @@ export type Message =
   | { readonly type: 'sum'; readonly digest: string; readonly position: number | undefined }
   | { readonly type: 'updates'; readonly updates: readonly ShardUpdate[]; readonly passable: boolean }
   | { readonly type: 'told'; readonly token: number; readonly whole: boolean }
-  | { readonly type: 'root'; readonly digest: string }
+  | {
+      readonly type: 'root'
+      readonly digest: string
+      readonly position?: number | undefined
+      readonly followed?: number | undefined
+    }
   | { readonly type: 'ask'; readonly workers: readonly string[] | undefined }
   | { readonly type: 'bye'; readonly reason: string }
   | { readonly type: 'ping' }
@@ -120,7 +127,7 @@ function fieldsOf(message: Message): unknown[] {
       return [message.token, message.workers ?? null, packStates(message.shards)]
     }
     case 'resume':
-      return [message.token, message.position, packStates(message.shards)]
+      return [message.token, message.position, packStates(message.shards), ...optional(message.followed)]
     case 'sum':
       return [fromDigest(message.digest), message.position ?? null]
     case 'updates': {
@@ -129,8 +136,12 @@ function fieldsOf(message: Message): unknown[] {
     }
     case 'told':
       return [message.token, message.whole]
-    case 'root':
-      return [fromDigest(message.digest)]
+    case 'root': {
+      const digest = fromDigest(message.digest)
+      return message.followed === undefined
+        ? [digest]
+        : [digest, message.position ?? null, ...optional(message.followed)]
+    }
     case 'ask':
       return [message.workers ?? null]
     case 'bye':
@@ -155,6 +166,11 @@ function fieldsOf(message: Message): unknown[] {
     case 'keep':
       return [message.workers]
   }
+}
+
+/** A field at the end that is left out where there is none. */
+function optional(field: number | undefined): readonly number[] {
+  return field === undefined ? [] : [field]
 }
 
 function packStates(states: readonly ShardState[]): unknown[] {
@@ -194,7 +210,7 @@ function messageOf(packed: unknown): Message | undefined {
     }
     case numbers.resume: {
       const [token, position] = [asInteger(fields[0]), asInteger(fields[1])]
-      return { type: 'resume', token, position, shards: asStates(fields[2]) }
+      return { type: 'resume', token, position, shards: asStates(fields[2]), followed: asOptional(fields[3]) }
     }
     case numbers.sum: {
       const position = fields[1] === null ? undefined : asInteger(fields[1])
@@ -210,7 +226,12 @@ function messageOf(packed: unknown): Message | undefined {
     case numbers.told:
       return { type: 'told', token: asInteger(fields[0]), whole: asBoolean(fields[1]) }
     case numbers.root:
-      return { type: 'root', digest: asDigest(fields[0]) }
+      return {
+        type: 'root',
+        digest: asDigest(fields[0]),
+        position: asOptional(fields[1]),
+        followed: asOptional(fields[2]),
+      }
     case numbers.ask:
       return { type: 'ask', workers: asWorkers(fields[0]) }
     case numbers.bye:
@@ -312,6 +333,11 @@ function asText(value: unknown): string {
 function asBoolean(value: unknown): boolean {
   if (typeof value !== 'boolean') throw new TypeError('a boolean is missing')
   return value
+}
+
+/** Nil, or missing at the end, where there is none. */
+function asOptional(value: unknown): number | undefined {
+  return value === null || value === undefined ? undefined : asInteger(value)
 }
 
 function asInteger(value: unknown): number {

@@ -25,6 +25,8 @@ export interface ShardState {
 /** What a store has, said to a peer that it has met before: all that the peer had at a position of its feed, and no more, except for these shards. */
 export interface Resumption {
   readonly position: number
+  /** Of what both followed then (`hashOfBoth`); `undefined`: of everything. */
+  readonly followed?: number | undefined
   readonly shards: readonly ShardState[]
 }
 
@@ -67,8 +69,8 @@ export interface Replica extends ReplicaView {
    * Resolves with the number of cells that were changed here, with none where the clocks are not equal. Rejects where it cannot be done.
    */
   repair(state: ShardUpdate): Promise<number>
-  /** All that a peer has, which is up to a position of its feed at least, is here, and nothing else is. */
-  agreed(peer: string, position: number): void
+  /** All that a peer has, which is up to a position of its feed at least, is here, and nothing else is: of what both follow (`hashOfBoth`). */
+  agreed(peer: string, position: number, followed: number | undefined): void
   /** Resolves when all that was changed before the call is durable. Rejects where it cannot be. */
   flush(): Promise<void>
   /**

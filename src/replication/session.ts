@@ -38,7 +38,7 @@ import type { News } from './dissemination.ts'
 import { Assembler, splitMessage } from './frames.ts'
 import { Gaps } from './gaps.ts'
 import { Handshake, type Role, nonceBytes } from './handshake.ts'
-import { type Interest, allShards } from './interest.ts'
+import { type Interest, allShards, hashOfBoth } from './interest.ts'
 import {
   type Have,
   type Message,
@@ -81,8 +81,8 @@ export type SessionEffect =
   | { readonly type: 'repair'; readonly state: ShardUpdate }
   /** An alarm: equal clocks, unequal digests. */
   | { readonly type: 'diverged'; readonly shard: ShardName }
-  /** The peer has, up to this position of its feed at least, what is here, and nothing else. */
-  | { readonly type: 'agreed'; readonly position: number }
+  /** The peer has, up to this position of its feed at least, what is here, and nothing else, of what both follow (`hashOfBoth`). */
+  | { readonly type: 'agreed'; readonly position: number; readonly followed: number | undefined }
   /** A shard cannot be sent. */
   | { readonly type: 'unsent'; readonly shard: ShardName; readonly cause: unknown }
   /** The link is over; no effect follows. `theirs` when the peer left. */
@@ -132,6 +132,8 @@ export interface Push {
 
 /** Time that a handshake may take, milliseconds. */
 export const handshakeMaxMs = 5_000
+
+type Root = Extract<Message, { type: 'root' }>
 
 /** What a reader may say. */
 const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
@@ -433,17 +435,25 @@ export class Session {
   }
 
   #hearResume(message: Resume, nowMs: number): void {
-    const have = haveOf(message, this.#options.replica)
+    // What one side follows now and did not then was not compared.
+    const isStillFollowed = message.followed === undefined || message.followed === this.#followed
+    const have = isStillFollowed ? haveOf(message, this.#options.replica) : undefined
     if (have !== undefined) return this.#hearHave(have, nowMs)
     this.#say({ type: 'told', token: message.token, whole: false })
     this.#say({ type: 'ask', workers: undefined })
   }
 
-  /** Sums are over everything, and so is what is resumed: where one side follows less, digests of what both follow are compared. */
+  /** Sums are over everything: where one side follows less, digests of what both follow are compared. */
   #saySum(): void {
     const { replica } = this.#options
     if (this.#isWhole) this.#say({ type: 'sum', digest: replica.rootSum(), position: replica.position })
-    if (!this.#isWhole || !this.#isSumming) this.#say({ type: 'root', digest: this.#rootDigest() })
+    if (!this.#isWhole || !this.#isSumming)
+      this.#say({
+        type: 'root',
+        digest: this.#rootDigest(),
+        position: replica.position,
+        followed: this.#followed,
+      })
   }
 
   #hear(message: Message, nowMs: number): void {
@@ -460,8 +470,7 @@ export class Session {
         return this.#hearTold(message.token, message.whole, nowMs)
       case 'root':
         // Beside a sum it says nothing new.
-        if (!this.#isRead && !(this.#isSumming && this.#isWhole))
-          this.#hearRoot(message.digest === this.#rootDigest(), nowMs)
+        if (!this.#isRead && !(this.#isSumming && this.#isWhole)) this.#hearRootDigest(message, nowMs)
         return
       case 'sum':
         return this.#hearSum(message.digest, message.position, nowMs)
@@ -528,6 +537,11 @@ export class Session {
     return this.#ours.isAll && this.#theirs.isAll
   }
 
+  /** What both follow, as one number; `undefined`: everything. */
+  get #followed(): number | undefined {
+    return hashOfBoth(this.#ours, this.#theirs)
+  }
+
   /** Over the shards that both follow. */
   #rootDigest(): string {
     const { replica } = this.#options
@@ -581,7 +595,16 @@ export class Session {
     this.#isSumming = true
     if (this.#isRead || !this.#isWhole) return
     const isEqual = digest === this.#options.replica.rootSum()
-    if (isEqual && position !== undefined) this.#effects.push({ type: 'agreed', position })
+    if (isEqual && position !== undefined)
+      this.#effects.push({ type: 'agreed', position, followed: undefined })
+    this.#hearRoot(isEqual, nowMs)
+  }
+
+  /** Digests that are equal while the sides mean other shards by it say nothing of those. */
+  #hearRootDigest({ digest, position, followed }: Root, nowMs: number): void {
+    const isEqual = digest === this.#rootDigest()
+    if (isEqual && position !== undefined && followed !== undefined && followed === this.#followed)
+      this.#effects.push({ type: 'agreed', position, followed })
     this.#hearRoot(isEqual, nowMs)
   }
 

@@ -464,7 +464,9 @@ class LmdbStorage implements Storage {
 
   keepCursor(environment: string, cursor: Cursor): void {
     const before = this.#cursors.get(environment)
-    if (this.#isClosed || (before?.theirs === cursor.theirs && before.ours === cursor.ours)) return
+    const { theirs, ours, followed } = cursor
+    const isKnown = before?.theirs === theirs && before.ours === ours && before.followed === followed
+    if (this.#isClosed || isKnown) return
     this.#cursors.set(environment, cursor)
     this.#unwrittenCursors.add(environment)
     this.#cursorTimer ??= this.#options.time.after(cursorMs, () => {

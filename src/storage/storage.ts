@@ -45,6 +45,8 @@ export interface FeedStep {
 export interface Cursor {
   readonly theirs: number
   readonly ours: number
+  /** What both followed, as a number below 2^53: it holds for these shards only. `undefined`: everything. */
+  readonly followed?: number | undefined
 }
 
 /** How an adapter is doing. */

@@ -283,14 +283,15 @@ export class StoredLog<T extends Rows> {
   /** Cursors as they are written. */
   *cursors(): Iterable<readonly [environment: string, cursor: Cursor]> {
     for (const { key, value } of this.#rows.meta.getRange(cursorRows)) {
-      const [theirs = 0, ours = 0] = decodeNumbers(value)
-      yield [environmentOfCursor(key), { theirs, ours }]
+      const [theirs = 0, ours = 0, followed] = decodeNumbers(value)
+      yield [environmentOfCursor(key), { theirs, ours, followed }]
     }
   }
 
   /** What has to be written for a cursor; without one, to remove it. */
   cursorWrite(environment: string, cursor: Cursor | undefined): Write<T> {
-    const value = cursor && encodeNumbers(cursor.theirs, cursor.ours)
+    const { theirs = 0, ours = 0, followed } = cursor ?? {}
+    const value = cursor && encodeNumbers(theirs, ours, ...(followed === undefined ? [] : [followed]))
     return { rows: this.#rows.meta, key: cursorKey(environment), value }
   }
 

@@ -98,11 +98,16 @@ describe('on disk', () => {
     await first.flush()
     const { position = -1 } = first
     first.keepCursor('aaaaaaaa', { theirs: 5, ours: position })
+    first.keepCursor('cccccccc', { theirs: 5, ours: position })
+    first.keepCursor('cccccccc', { theirs: 5, ours: position, followed: 2 ** 53 - 1 })
     first.keepCursor('bbbbbbbb', { theirs: 5, ours: position + 1_000 })
     await first.close()
     const second = await openAt(directory)
     expect(second.position).toBe(position)
-    expect([...second.cursors]).toEqual([['aaaaaaaa', { theirs: 5, ours: position }]])
+    expect([...second.cursors]).toEqual([
+      ['aaaaaaaa', { theirs: 5, ours: position }],
+      ['cccccccc', { theirs: 5, ours: position, followed: 2 ** 53 - 1 }],
+    ])
     expect(changedSince(second, position)?.size).toBe(0)
     const moments = written.moments.filter((moment) => changedSince(second, moment.position) !== undefined)
     check({ moments, others: written.others, storage: second })

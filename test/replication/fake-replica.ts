@@ -26,7 +26,10 @@ export class FakeReplica implements Replica {
   readonly #steps: { readonly shard: ShardName; readonly before: Clocks }[] = []
   /** Positions before it are not kept. */
   oldest = 0
-  readonly cursors = new Map<string, { readonly theirs: number; readonly ours: number }>()
+  readonly cursors = new Map<
+    string,
+    { readonly theirs: number; readonly ours: number; readonly followed?: number | undefined }
+  >()
 
   /** @param name a hexadecimal digit or two: environments are ordered by it */
   constructor(name: string) {
@@ -105,11 +108,12 @@ export class FakeReplica implements Replica {
     const cursor = this.cursors.get(peer)
     const changed = cursor && this.changedSince(cursor.ours)
     if (changed === undefined || cursor === undefined) return undefined
-    return { position: cursor.theirs, shards: [...this.shards()].filter(({ shard }) => changed.has(shard)) }
+    const { theirs: position, followed } = cursor
+    return { position, followed, shards: [...this.shards()].filter(({ shard }) => changed.has(shard)) }
   }
 
-  agreed(peer: string, position: number): void {
-    this.cursors.set(peer, { theirs: position, ours: this.position })
+  agreed(peer: string, position: number, followed?: number): void {
+    this.cursors.set(peer, { theirs: position, ours: this.position, followed })
   }
 
   diff(shard: ShardName, since: Clocks): Update | undefined {

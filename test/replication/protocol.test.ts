@@ -45,6 +45,9 @@ const examples: Message[] = [
   { type: 'resume', token: 3, position: 17, shards: [{ shard, clocks: new Map([[2 ** 52, 9]]), digest }] },
   { type: 'follow', interest: new Interest(['progress/**', '*/rank-17/**']) },
   { type: 'keep', workers: ['rank-17'] },
+  { type: 'resume', token: 3, position: 17, followed: 2 ** 52 + 1, shards: [] },
+  { type: 'root', digest, position: 17, followed: 5 },
+  { type: 'root', digest, position: undefined, followed: 5 },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -79,6 +82,9 @@ describe('messages', () => {
         "940f03119193b3636f6e746578742f72616e6b2d31372f616c6cc40a01808080808080800809c41000112233445566778899aabbccddeeff",
         "921092ac2a2f72616e6b2d31372f2a2aab70726f67726573732f2a2a",
         "921191a772616e6b2d3137",
+        "950f031190cb4330000000000001",
+        "9404c41000112233445566778899aabbccddeeff1105",
+        "9404c41000112233445566778899aabbccddeeffc005",
       ]
     `)
   })

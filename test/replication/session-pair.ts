@@ -44,7 +44,7 @@ export class Side {
       } else if (effect.type === 'apply') this.#apply(effect.updates, nowMs)
       else this.told.push(effect)
       if (effect.type === 'opened') this.#peer = effect.peer
-      if (effect.type === 'agreed') this.replica.agreed(this.#peer, effect.position)
+      if (effect.type === 'agreed') this.replica.agreed(this.#peer, effect.position, effect.followed)
     }
   }
 

@@ -5,7 +5,7 @@ import type { ShardName } from '../../src/model/shard.ts'
 import type { Update } from '../../src/model/update.ts'
 import { splitMessage } from '../../src/replication/frames.ts'
 import { Handshake, type Role } from '../../src/replication/handshake.ts'
-import { Interest, allShards } from '../../src/replication/interest.ts'
+import { Interest, allShards, hashOfBoth } from '../../src/replication/interest.ts'
 import { type Message, decodeMessage, encodeMessage } from '../../src/replication/protocol.ts'
 import { readerKeyOf } from '../../src/replication/reader-token.ts'
 import { Session, preparePush } from '../../src/replication/session.ts'
@@ -826,6 +826,8 @@ describe('confirming', () => {
 
 describe('follow sets', () => {
   const progress = new Interest(['progress/**'])
+  const bytesOf = (cost: string): number =>
+    [...cost.matchAll(/(\d+) bytes/g)].reduce((sum, [, bytes]) => sum + Number(bytes), 0)
 
   function pairOf(a: FakeReplica, b: FakeReplica, ofB: () => Interest): SessionPair {
     return new SessionPair(a, b, (options) =>
@@ -849,6 +851,63 @@ describe('follow sets', () => {
     pair.pass(20_000)
     expect(pair.a.session.agreedMs).toBeGreaterThan(18_000)
     expect(b.applied).toBe(2)
+  })
+
+  test('that are the same as when both agreed are resumed: little is said, and nothing is missing', () => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    for (let i = 0; i < 30; i++) a.write('one', `context/rank-${i}/all`, `progress/rank-${i}`)
+    const first = pairOf(a, b, () => progress).run()
+    const greeting = first.cost()
+    first.pass(3_000)
+    expect(b.cursors.get(a.environment)?.followed).toBe(hashOfBoth(allShards, progress))
+    expect(a.cursors.get(b.environment)?.followed).toBe(hashOfBoth(progress, allShards))
+    a.write('two', 'context/rank-1/all', 'progress/rank-1')
+    const second = pairOf(a, b, () => progress).run()
+    expect([...b.shardCells.keys()].filter((shard) => !shard.startsWith('progress/'))).toEqual([])
+    expect(b.count('rank-1')).toBe(2)
+    expect(bytesOf(second.cost()) * 3).toBeLessThan(bytesOf(greeting))
+  })
+
+  test.each([
+    ['the one that resumes follows more', () => allShards],
+    ['it follows something else', () => new Interest(['context/**', 'journal/**'])],
+  ])('that were changed since both agreed are not resumed: where %s, nothing is missing', (_, ofB) => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    for (let i = 0; i < 30; i++) a.write('one', `context/rank-${i}/all`, `progress/rank-${i}`)
+    pairOf(a, b, () => progress)
+      .run()
+      .pass(3_000)
+    a.write('two', 'progress/rank-1')
+    pairOf(a, b, ofB).run()
+    expect([...b.shardCells.keys()].filter((shard) => shard.startsWith('context/')).length).toBe(30)
+  })
+
+  test('do not matter to what was agreed on while both followed everything', () => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    for (let i = 0; i < 30; i++) a.write('one', `context/rank-${i}/all`, `progress/rank-${i}`)
+    new SessionPair(a, b).run().pass(3_000)
+    const cursor = b.cursors.get(a.environment)
+    expect(cursor).toBeDefined()
+    a.write('two', 'context/rank-1/all', 'progress/rank-1')
+    // Less, and it misses a change; then all again, resumed from before.
+    pairOf(a, b, () => progress).run()
+    expect(b.count('rank-1')).toBe(3)
+    if (cursor !== undefined) b.cursors.set(a.environment, cursor)
+    new SessionPair(a, b).run()
+    expect(b.count('rank-1')).toBe(4)
+  })
+
+  test('of which the two sides think otherwise agree on nothing, though their digests are equal', () => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    a.write('one', 'progress/a')
+    let interest = progress
+    const pair = pairOf(a, b, () => interest).run()
+    b.cursors.clear()
+    // It is not told: what it follows besides has nothing here, and digests are equal.
+    interest = new Interest(['progress/**', 'journal/**'])
+    pair.pass(10_000)
+    expect(pair.b.session.agreedMs).toBeGreaterThan(8_000)
+    expect(b.cursors.size).toBe(0)
   })
 
   test('of a peer that does not know them are kept here: what it sends beyond them is not taken', () => {

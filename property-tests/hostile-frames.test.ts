@@ -12,13 +12,15 @@ import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { silentLog } from '../src/base/log.ts'
 import { noClocks } from '../src/model/clocks.ts'
-import type { Update } from '../src/model/update.ts'
+import { cellRunOf, type Update } from '../src/model/update.ts'
 import { openStore } from '../src/open-store.ts'
+import { RunNumbering, type ShardRun } from '../src/replication/change-runs.ts'
 import { splitMessage } from '../src/replication/frames.ts'
 import { Handshake, type HandshakeOptions, nonceBytes } from '../src/replication/handshake.ts'
 import { PeerLink, type PeerLinkOwner } from '../src/replication/peer-link.ts'
 import { encodeMessage, type Message } from '../src/replication/protocol.ts'
 import { readerKeyOf } from '../src/replication/reader-token.ts'
+import type { ShardUpdate } from '../src/replication/replica.ts'
 import type { Sealer } from '../src/replication/seal.ts'
 import { websocketPath } from '../src/replication/websocket-transport.ts'
 import type { Store } from '../src/store.ts'
@@ -418,7 +420,13 @@ function messagesOf(source: Store): readonly Message[] {
     { type: 'pong' },
     { type: 'news', news: new Map(shards.map(({ shard, clocks }) => [shard, clocks])) },
     { type: 'enough', workers: ['author'] },
+    { type: 'changes', runs: new RunNumbering().shorten(updates.flatMap(runOf)) ?? [] },
   ]
+}
+
+function runOf({ shard, update }: ShardUpdate): ShardRun[] {
+  const run = cellRunOf(update)
+  return run === undefined ? [] : [{ shard, run }]
 }
 
 /** One of its updates is no longer what its author made; a message of another kind stays as it is. */

@@ -9,7 +9,14 @@
  * Reading accepts more: whatever stock Yjs emits for such an array (foreign origins, right origins, GC, Skip, merged
  * updates, any order), and bytes as Yrs and pycrdt write them, as values of any kind. Everything else is refused with `UPDATE_REFUSED`.
  */
-import { ByteReader, ByteWriter, integerBytesMax, putInteger } from '../base/bytes.ts'
+import {
+  ByteReader,
+  ByteReaderError,
+  ByteWriter,
+  equalBytes,
+  integerBytesMax,
+  putInteger,
+} from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { descending } from './clocks.ts'
 
@@ -143,6 +150,82 @@ function writeDeleteSet(writer: ByteWriter, dead: readonly DotRange[]): void {
       writer.integer(to - from)
     }
   }
+}
+
+/** What an update says that is nothing but consecutive cells of one incarnation, and deletions: what nearly every change is. */
+export interface CellRun extends DotRange {
+  /** Of each cell the length, then the content. */
+  readonly cells: Uint8Array
+  /** The delete set as it ends the update; empty where it deletes nothing. */
+  readonly deletions: Uint8Array
+}
+
+/** The update as a run, where it is one as it is written here; else `undefined`, also for what is no update. Cost: O(cells). */
+export function cellRunOf(update: Update): CellRun | undefined {
+  try {
+    return readCellRun(new ByteReader(update))
+  } catch (error) {
+    if (error instanceof ByteReaderError) return undefined
+    throw error
+  }
+}
+
+function readCellRun(reader: ByteReader): CellRun | undefined {
+  if (reader.integer() !== 1) return undefined
+  const count = reader.integer()
+  const incarnation = reader.integer()
+  const from = reader.integer()
+  const cells = new ByteWriter(reader.remaining)
+  for (let clock = from; clock < from + count; clock++) {
+    if (clock === 0) {
+      if (!equalBytes(reader.bytes(firstStructHead.length), firstStructHead)) return undefined
+    } else {
+      const isCell = reader.byte() === (structReference.binary | hasOrigin)
+      if (!isCell || reader.integer() !== incarnation || reader.integer() !== clock - 1) return undefined
+    }
+    const content = reader.sizedBytes()
+    if (content.length === 0) return undefined
+    cells.sizedBytes(content)
+  }
+  if (count === 0) return undefined
+  const deletions = reader.bytes(reader.remaining)
+  const deletesNothing = deletions.length === 1 && deletions[0] === 0
+  return {
+    incarnation,
+    from,
+    to: from + count,
+    cells: cells.finish(),
+    deletions: deletesNothing ? new Uint8Array(0) : deletions,
+  }
+}
+
+/**
+ * The update of a run, given its cells, then 0 and deletions where there are any, and the clock after it. Throws where they are malformed, or the update might be longer than that. Cost: O(cells).
+ */
+export function updateOfRun(
+  incarnation: number,
+  from: number,
+  run: Uint8Array,
+  bytesMax: number,
+): { readonly update: Update; readonly to: number } {
+  let count = 0
+  const lengths = new ByteReader(run)
+  for (let length = 1; lengths.remaining > 0 && length > 0;) {
+    length = lengths.integer()
+    lengths.skip(length)
+    if (length > 0) count++
+  }
+  const to = from + count
+  const room = firstStructHead.length + run.length + (count + 2) * structOverheadMax
+  if (count === 0 || to > Number.MAX_SAFE_INTEGER || room > bytesMax)
+    throw new RangeError('it is no run of cells')
+  const writer = new ByteWriter(room)
+  for (const number of [1, count, incarnation, from]) writer.integer(number)
+  const contents = new ByteReader(run)
+  for (let clock = from; clock < to; clock++) writeCell(writer, incarnation, clock, contents.sizedBytes())
+  if (lengths.remaining > 0) writer.bytes(run.subarray(lengths.position))
+  else writer.byte(0)
+  return { update: writer.finish() as Update, to }
 }
 
 /** What begins every struct of an incarnation's cells, but for its very first: made once, since all are alike. */

@@ -3,7 +3,7 @@
  *
  * | number | message | fields | meaning |
  * |---|---|---|---|
- * | 1 | have | token, workers or nil, shards | this is what I have of these workers, of all when nil; a shard that is not listed I lack wholly |
+ * | 1 | have | token, workers or nil, shards, knows | this is what I have of these workers, of all when nil; a shard that is not listed I lack wholly; knows: the greatest number of a message that I understand, 17 where it is missing |
  * | 2 | updates | updates, passable | apply these whole or not at all; all are of one worker; passable: they are changes as they were made, and may be passed on |
  * | 3 | told | token, whole | all that your `have` with this token lacked was sent; whole: nothing had to be left out |
  * | 4 | root | digest, position or nil, followed or nil | the digest over all my shards that you follow, too; how far my feed is durable, and a hash of what each of us follows, where that is not everything |
@@ -17,9 +17,10 @@
  * | 12 | news | shards | at least so much of these shards I have |
  * | 13 | enough | workers | do not push changes of these workers any more: others bring them. Tell me in `news`, and push again when I send `have` of them |
  * | 14 | sum | digest, position or nil | the root sum over all my shards, and how far my feed is durable; replaces `root` on a link once both sides have sent it |
- * | 15 | resume | token, position, shards, followed | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this; with `followed` only of what we both followed then |
+ * | 15 | resume | token, position, shards, followed or nil, knows | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this; with `followed` only of what we both followed then |
  * | 16 | follow | patterns | I keep up the shards that match one of these (`interest.ts`), and no others: send me nothing else. Before the first, all |
  * | 17 | keep | workers | you are a partner of these workers, and of no others that I know of: keep their shards, too (`partners.ts`) |
+ * | 18 | changes | runs | `updates`, passable, in a short form (`change-runs.ts`): only to who knows it |
  *
  * Shards of `have` are [name, clocks (as a Yjs state vector), digest (16 bytes)], those of `confirm` and `news` [name, clocks], updates are [name, update]; a shard is named once in a message. What is
  * missing is always asked and answered by worker, never by shard: so a batch of a worker that spans its shards arrives whole.
@@ -33,6 +34,7 @@ import { decodeClocks, encodeClocks } from '../model/clocks.ts'
 import type { News } from './dissemination.ts'
 import { type ShardName, checkWorkerName, nameLengthMax, parseShardName } from '../model/shard.ts'
 import type { Update } from '../model/update.ts'
+import type { NumberedRun } from './change-runs.ts'
 import { refusedFrame } from './closing.ts'
 import { messageBytesMax } from './frames.ts'
 import type { ShardClocks } from './confirmations.ts'
@@ -59,6 +61,7 @@ export interface Have {
   /** Of which workers this speaks; of all when undefined. */
   readonly workers: readonly string[] | undefined
   readonly shards: readonly ShardState[]
+  readonly knows?: number | undefined
 }
 
 export interface Resume {
@@ -69,6 +72,7 @@ export interface Resume {
   readonly shards: readonly ShardState[]
   /** What both sides followed (`hashOfBoth`) when they were found to agree; `undefined`: everything. */
   readonly followed?: number | undefined
+  readonly knows?: number | undefined
 }
 
 export type Message =
@@ -94,6 +98,7 @@ export type Message =
   | { readonly type: 'enough'; readonly workers: readonly string[] }
   | { readonly type: 'follow'; readonly interest: Interest }
   | { readonly type: 'keep'; readonly workers: readonly string[] }
+  | { readonly type: 'changes'; readonly runs: readonly NumberedRun[] }
 
 const numbers = {
   have: 1,
@@ -113,7 +118,16 @@ const numbers = {
   resume: 15,
   follow: 16,
   keep: 17,
+  changes: 18,
 } as const
+
+/** The greatest number of a message that is understood here. */
+export const numberMax = numbers.changes
+
+/** True of a peer that understands `changes`. */
+export function takesRuns({ knows = 0 }: Have | Resume): boolean {
+  return knows >= numbers.changes
+}
 
 export function encodeMessage(message: Message): Uint8Array {
   const packed = pack([numbers[message.type], ...fieldsOf(message)])
@@ -124,10 +138,15 @@ export function encodeMessage(message: Message): Uint8Array {
 function fieldsOf(message: Message): unknown[] {
   switch (message.type) {
     case 'have': {
-      return [message.token, message.workers ?? null, packStates(message.shards)]
+      return [message.token, message.workers ?? null, packStates(message.shards), ...optional(message.knows)]
     }
     case 'resume':
-      return [message.token, message.position, packStates(message.shards), ...optional(message.followed)]
+      return [
+        message.token,
+        message.position,
+        packStates(message.shards),
+        ...optional(message.followed, message.knows),
+      ]
     case 'sum':
       return [fromDigest(message.digest), message.position ?? null]
     case 'updates': {
@@ -138,9 +157,7 @@ function fieldsOf(message: Message): unknown[] {
       return [message.token, message.whole]
     case 'root': {
       const digest = fromDigest(message.digest)
-      return message.followed === undefined
-        ? [digest]
-        : [digest, message.position ?? null, ...optional(message.followed)]
+      return message.followed === undefined ? [digest] : [digest, message.position ?? null, message.followed]
     }
     case 'ask':
       return [message.workers ?? null]
@@ -165,12 +182,18 @@ function fieldsOf(message: Message): unknown[] {
     case 'enough':
     case 'keep':
       return [message.workers]
+    case 'changes':
+      return message.runs.flatMap(({ of, bytes }) => [
+        typeof of === 'number' ? of : [of.shard, of.incarnation],
+        bytes,
+      ])
   }
 }
 
-/** A field at the end that is left out where there is none. */
-function optional(field: number | undefined): readonly number[] {
-  return field === undefined ? [] : [field]
+/** Fields at the end, which are left out where there are none. */
+function optional(...fields: (number | undefined)[]): readonly (number | null)[] {
+  const length = fields.findLastIndex((field) => field !== undefined) + 1
+  return fields.slice(0, length).map((field) => field ?? null)
 }
 
 function packStates(states: readonly ShardState[]): unknown[] {
@@ -206,11 +229,18 @@ function messageOf(packed: unknown): Message | undefined {
   switch (number) {
     case numbers.have: {
       const shards = asStates(fields[2])
-      return { type: 'have', token: asInteger(fields[0]), workers: asWorkers(fields[1]), shards }
+      return {
+        type: 'have',
+        token: asInteger(fields[0]),
+        workers: asWorkers(fields[1]),
+        shards,
+        knows: asOptional(fields[3]),
+      }
     }
     case numbers.resume: {
       const [token, position] = [asInteger(fields[0]), asInteger(fields[1])]
-      return { type: 'resume', token, position, shards: asStates(fields[2]), followed: asOptional(fields[3]) }
+      const [followed, knows] = [asOptional(fields[3]), asOptional(fields[4])]
+      return { type: 'resume', token, position, shards: asStates(fields[2]), followed, knows }
     }
     case numbers.sum: {
       const position = fields[1] === null ? undefined : asInteger(fields[1])
@@ -264,6 +294,8 @@ function messageOf(packed: unknown): Message | undefined {
       return { type: 'follow', interest: new Interest(asArray(fields[0]).map(asText)) }
     case numbers.keep:
       return { type: 'keep', workers: asWorkers(fields[0]) ?? [] }
+    case numbers.changes:
+      return { type: 'changes', runs: asRuns(fields) }
     default:
       asInteger(number)
       return undefined
@@ -302,6 +334,23 @@ function asShards<T extends { readonly shard: ShardName }>(value: unknown, read:
     throw new TypeError('it names a shard twice')
   }
   return shards
+}
+
+function asRuns(fields: readonly unknown[]): NumberedRun[] {
+  if (fields.length === 0 || fields.length % 2 === 1) throw new TypeError('a run is missing')
+  const runs: NumberedRun[] = []
+  for (let i = 0; i < fields.length; i += 2) {
+    const [of, bytes] = [fields[i], asBytes(fields[i + 1])]
+    const [shard, incarnation] = typeof of === 'number' ? [] : asArray(of)
+    runs.push({
+      of:
+        typeof of === 'number'
+          ? asInteger(of)
+          : { shard: asShardName(shard), incarnation: asInteger(incarnation) },
+      bytes,
+    })
+  }
+  return runs
 }
 
 function asWorkers(value: unknown): readonly string[] | undefined {

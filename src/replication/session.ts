@@ -30,8 +30,10 @@ import { ContextStoreError } from '../errors.ts'
 import { clocksBeyond, noClocks } from '../model/clocks.ts'
 import { rootDigest } from '../model/shard-document.ts'
 import { type ShardName, addressOf } from '../model/shard.ts'
+import { cellRunOf } from '../model/update.ts'
 import { Answers, type PeerClocks } from './answers.ts'
 import { Backlog } from './backlog.ts'
+import { RunExpansion, RunNumbering, type ShardRun } from './change-runs.ts'
 import { type Close, closes } from './closing.ts'
 import { Confirmations, type ShardClocks } from './confirmations.ts'
 import type { News } from './dissemination.ts'
@@ -46,6 +48,8 @@ import {
   decodeMessage,
   encodeMessage,
   encodeUpdates,
+  numberMax,
+  takesRuns,
   updateBytesMax,
 } from './protocol.ts'
 import type { ReplicaView, ShardUpdate } from './replica.ts'
@@ -127,7 +131,10 @@ export interface SessionOptions {
 export interface Push {
   readonly worker: string
   readonly updates: readonly ShardUpdate[]
+  /** As `updates`, for who knows nothing shorter. */
   readonly messages: readonly Uint8Array[]
+  /** As `changes`, where all are runs. */
+  readonly runs: readonly ShardRun[] | undefined
 }
 
 /** Time that a handshake may take, milliseconds. */
@@ -150,8 +157,50 @@ const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
 
 /** Prepares changes of one worker, not none, for any number of sessions. */
 export function preparePush(updates: readonly [ShardUpdate, ...ShardUpdate[]]): Push {
-  const fitting = updates.filter(({ update }) => update.length <= updateBytesMax)
-  return { worker: addressOf(updates[0].shard).worker, updates, messages: encodeUpdates(fitting, true) }
+  return new PreparedPush(updates)
+}
+
+/** What no session asks for is not made. */
+class PreparedPush implements Push {
+  readonly worker: string
+  readonly updates: readonly ShardUpdate[]
+  #messages: readonly Uint8Array[] | undefined
+  #runs: readonly ShardRun[] | 'none' | undefined
+
+  constructor(updates: readonly [ShardUpdate, ...ShardUpdate[]]) {
+    this.worker = addressOf(updates[0].shard).worker
+    this.updates = updates
+  }
+
+  get messages(): readonly Uint8Array[] {
+    this.#messages ??= messagesOf(this.updates)
+    return this.#messages
+  }
+
+  get runs(): readonly ShardRun[] | undefined {
+    this.#runs ??= runsOf(this.updates) ?? 'none'
+    return this.#runs === 'none' ? undefined : this.#runs
+  }
+}
+
+function messagesOf(updates: readonly ShardUpdate[]): readonly Uint8Array[] {
+  return encodeUpdates(
+    updates.filter(({ update }) => update.length <= updateBytesMax),
+    true,
+  )
+}
+
+/** As long as they fit into one message of the long form: runs are shorter. */
+function runsOf(updates: readonly ShardUpdate[]): ShardRun[] | undefined {
+  let bytes = 0
+  const runs: ShardRun[] = []
+  for (const { shard, update } of updates) {
+    bytes += update.length
+    const run = bytes <= updateBytesMax ? cellRunOf(update) : undefined
+    if (run === undefined) return undefined
+    runs.push({ shard, run })
+  }
+  return runs
 }
 
 export class Session {
@@ -164,6 +213,8 @@ export class Session {
   readonly #rootWatch = new RootWatch()
   readonly #confirmations = new Confirmations()
   readonly #assembler = new Assembler()
+  readonly #numbering = new RunNumbering()
+  readonly #expansion = new RunExpansion()
   readonly #startedMs: number
   #state: 'greeting' | 'open' | 'closed' = 'greeting'
   #seal: { readonly sealer: Sealer; readonly unsealer: Unsealer } | undefined
@@ -175,6 +226,8 @@ export class Session {
   #isRead = false
   /** The peer knows root sums. */
   #isSumming = false
+  /** The peer knows `changes`. */
+  #takesRuns = false
   #rootAtMs = 0
   #nextToken = 1
   /** Tokens of our unanswered `have`, with the sync that asked for them. */
@@ -431,10 +484,11 @@ export class Session {
     // A peer that does not know this message would never answer: it must not keep root digests from asking.
     this.#untold.set(token, { round: undefined, all: false, whole: true })
     this.#resumeToken = token
-    this.#say({ type: 'resume', token, ...resumption })
+    this.#say({ type: 'resume', token, ...resumption, knows: numberMax })
   }
 
   #hearResume(message: Resume, nowMs: number): void {
+    this.#takesRuns ||= takesRuns(message)
     // What one side follows now and did not then was not compared.
     const isStillFollowed = message.followed === undefined || message.followed === this.#followed
     const have = isStillFollowed ? haveOf(message, this.#options.replica) : undefined
@@ -504,10 +558,13 @@ export class Session {
       case 'keep':
         this.#effects.push({ type: 'entrusted', workers: message.workers })
         return
+      case 'changes':
+        return this.#hearUpdates(this.#expansion.expand(message.runs), true)
     }
   }
 
   #hearHave(have: Have, nowMs: number): void {
+    this.#takesRuns ||= takesRuns(have)
     if (have.workers === undefined) {
       this.#isPeerKnown = true
       this.#lag = this.#lagBehind(have, nowMs)
@@ -551,11 +608,10 @@ export class Session {
   }
 
   #messagesOf(push: Push, updates: readonly ShardUpdate[]): readonly Uint8Array[] {
-    if (updates === push.updates) return push.messages
-    return encodeUpdates(
-      updates.filter(({ update }) => update.length <= updateBytesMax),
-      true,
-    )
+    const runs = this.#takesRuns ? push.runs : undefined
+    const short = runs && this.#numbering.shorten(followedOf(runs, this.#theirs))
+    if (short !== undefined) return [encodeMessage({ type: 'changes', runs: short })]
+    return updates === push.updates ? push.messages : messagesOf(updates)
   }
 
   get #isReader(): boolean {
@@ -644,7 +700,7 @@ export class Session {
     const shards = scope === undefined ? all : all.filter(({ shard }) => scope.has(addressOf(shard).worker))
     const token = this.#nextToken++
     this.#untold.set(token, { round, all: workers === undefined, whole: true })
-    this.#say({ type: 'have', token, workers, shards })
+    this.#say({ type: 'have', token, workers, shards, knows: numberMax })
     if (workers !== undefined) this.#effects.push({ type: 'asking', workers })
   }
 

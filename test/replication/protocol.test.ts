@@ -48,6 +48,16 @@ const examples: Message[] = [
   { type: 'resume', token: 3, position: 17, followed: 2 ** 52 + 1, shards: [] },
   { type: 'root', digest, position: 17, followed: 5 },
   { type: 'root', digest, position: undefined, followed: 5 },
+  { type: 'have', token: 1, workers: undefined, shards: [], knows: 18 },
+  { type: 'resume', token: 3, position: 17, shards: [], knows: 18 },
+  { type: 'changes', runs: [{ of: { shard, incarnation: 2 ** 52 }, bytes: bytes(0, 1, 9) }] },
+  {
+    type: 'changes',
+    runs: [
+      { of: 3, bytes: bytes(0, 1, 9) },
+      { of: { shard, incarnation: 5 }, bytes: bytes(0, 1, 9) },
+    ],
+  },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -85,6 +95,10 @@ describe('messages', () => {
         "950f031190cb4330000000000001",
         "9404c41000112233445566778899aabbccddeeff1105",
         "9404c41000112233445566778899aabbccddeeffc005",
+        "950101c09012",
+        "960f031190c012",
+        "931292b3636f6e746578742f72616e6b2d31372f616c6ccb4330000000000000c403000109",
+        "951203c40300010992b3636f6e746578742f72616e6b2d31372f616c6c05c403000109",
       ]
     `)
   })

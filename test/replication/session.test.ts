@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { pack } from '../../src/base/codec.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import type { ShardName } from '../../src/model/shard.ts'
-import type { Update } from '../../src/model/update.ts'
+import { type ShardName, parseShardName } from '../../src/model/shard.ts'
+import { type Update, encodeUpdate } from '../../src/model/update.ts'
+import { closes } from '../../src/replication/closing.ts'
 import { splitMessage } from '../../src/replication/frames.ts'
 import { Handshake, type Role } from '../../src/replication/handshake.ts'
 import { Interest, allShards, hashOfBoth } from '../../src/replication/interest.ts'
@@ -210,7 +211,7 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
   test('one is empty', () => {
     const [a, b] = full(1_000)
     expect(new SessionPair(a, b).run().cost()).toMatchInlineSnapshot(
-      `"14 frames, 13406 bytes | 4 frames, 134 bytes"`,
+      `"14 frames, 13407 bytes | 4 frames, 135 bytes"`,
     )
     expect(b.content).toEqual(a.content)
   })
@@ -219,7 +220,7 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
     const [a, b] = full(1_000)
     new SessionPair(a, b).run()
     expect(new SessionPair(a, b).run().cost()).toMatchInlineSnapshot(
-      `"4 frames, 2576 bytes | 4 frames, 2576 bytes"`,
+      `"4 frames, 2577 bytes | 4 frames, 2577 bytes"`,
     )
   })
 
@@ -227,7 +228,7 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
     const [a, b] = full(500)
     for (let i = 0; i < 500; i++) b.write(`cell ${i}`, `context/rank-${10 + (i % 10)}/range0-${i % 50}`)
     expect(new SessionPair(a, b).run().cost()).toMatchInlineSnapshot(
-      `"14 frames, 8806 bytes | 14 frames, 8906 bytes"`,
+      `"14 frames, 8807 bytes | 14 frames, 8907 bytes"`,
     )
     expect(b.content).toEqual(a.content)
   })
@@ -243,7 +244,7 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
     const pair = new SessionPair(...full(1_000)).run()
     pair.cost()
     pair.a.do(pair.a.session.sync(1, moment), 0)
-    expect(pair.run().cost()).toMatchInlineSnapshot(`"1 frames, 2464 bytes | 1 frames, 21 bytes"`)
+    expect(pair.run().cost()).toMatchInlineSnapshot(`"1 frames, 2465 bytes | 1 frames, 21 bytes"`)
   })
 
   test('both have met before, and little was changed since', () => {
@@ -251,7 +252,7 @@ describe('the cost of an exchange, of the dialer | of the listener, handshake in
     new SessionPair(a, b).run().pass(3_000)
     a.write('one more cell', 'context/rank-1/range0-1')
     expect(new SessionPair(a, b).run().cost()).toMatchInlineSnapshot(
-      `"6 frames, 288 bytes | 5 frames, 174 bytes"`,
+      `"6 frames, 290 bytes | 5 frames, 176 bytes"`,
     )
     expect(b.content).toEqual(a.content)
   })
@@ -322,6 +323,41 @@ describe('resuming', () => {
 })
 
 describe('pushes', () => {
+  test('are sent in the short form to who says that it knows it, and as updates to others', () => {
+    const pushed = (knows: number | undefined): (string | undefined)[] => {
+      const played = new Played(new FakeReplica('a'))
+      played.receive({ type: 'have', token: 1, workers: undefined, shards: [], knows })
+      played.said()
+      const cells = [{ clock: 0, content: Uint8Array.of(1) }]
+      const update = encodeUpdate([{ incarnation: 1, from: 0, to: 1, cells }], [])
+      const { session } = played.side
+      for (let i = 0; i < 2; i++) {
+        // The second was dropped elsewhere and came again: it goes back in clocks.
+        const push = preparePush([{ shard: parseShardName(shardA), update }])
+        played.side.do(session.push(push, moment), 0)
+      }
+      return played.saidTypes()
+    }
+    expect(pushed(18)).toEqual(['changes', 'updates'])
+    expect(pushed(17)).toEqual(['updates', 'updates'])
+    expect(pushed(undefined)).toEqual(['updates', 'updates'])
+  })
+
+  test('in the short form come out as passable updates; of a reader they end the link', () => {
+    const bytes = Uint8Array.of(0, 1, 1)
+    const runs = [{ of: { shard: parseShardName(shardA), incarnation: 7 }, bytes }]
+    const cells = [{ clock: 0, content: Uint8Array.of(1) }]
+    const update = encodeUpdate([{ incarnation: 7, from: 0, to: 1, cells }], [])
+    const applied: unknown[] = []
+    const replica = new FakeReplica('a')
+    replica.apply = (updates) => (applied.push(...updates), [])
+    new Played(replica).receive(have(1), { type: 'changes', runs })
+    expect(applied).toEqual([{ shard: shardA, update }])
+    const reader = new Played(new FakeReplica('a'), 'listener', 'viewer')
+    reader.receive({ type: 'changes', runs })
+    expect(reader.side.closed).toBe(closes.readOnly.reason)
+  })
+
   test('arrive as they were made', () => {
     const pair = new SessionPair(...replicas()).run()
     const before = pair.b.replica.applied

@@ -12,10 +12,12 @@ const share = 1 / 3
 /** What goes at once after a rest, and how much more than that a burst can run into debt, milliseconds of sending. */
 const creditMaxMs = 1
 const debtMaxMs = 0.5
-/** Bounds of what sending a change alone is thought to cost, milliseconds. */
+/**
+ * Bounds of what sending a change alone is thought to cost, milliseconds. Whoever receives it needs as long: what costs the sender less is not worth more.
+ */
 const cost = { min: 0.04, max: 1 } as const
-/** How far a measurement moves it, which makes it the median: one that an interruption fell into says no more than another. And how it is forgotten while nothing goes alone. */
-const step = 0.05
+/** How a measurement moves it: to where three of ten are below, since interruptions fall into the others. And how it is forgotten while nothing goes alone. */
+const step = { up: 1.02, down: 0.95 } as const
 const forgetting = 0.98
 /** How long a change waits for others, milliseconds. */
 export const gatherMs = 1
@@ -43,7 +45,7 @@ export class Pace {
 
   /** The changes that were counted went to all links, which took so long. */
   sent(tookMs: number): void {
-    const change = this.#waiting > 1 ? forgetting : tookMs > this.#costMs ? 1 + step : 1 - step
+    const change = this.#waiting > 1 ? forgetting : tookMs > this.#costMs ? step.up : step.down
     this.#costMs = Math.min(cost.max, Math.max(cost.min, this.#costMs * change))
     this.#waiting = 0
   }

@@ -182,11 +182,12 @@ function fieldsOf(message: Message): unknown[] {
     case 'enough':
     case 'keep':
       return [message.workers]
-    case 'changes':
-      return message.runs.flatMap(({ of, bytes }) => [
-        typeof of === 'number' ? of : [of.shard, of.incarnation],
-        bytes,
-      ])
+    case 'changes': {
+      const fields: unknown[] = []
+      for (const { of, bytes } of message.runs)
+        fields.push(typeof of === 'number' ? of : [of.shard, of.incarnation], bytes)
+      return fields
+    }
   }
 }
 

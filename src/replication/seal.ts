@@ -10,7 +10,7 @@
  * was changed, left out, repeated, reordered or sent back to its sender fails its tag, and the link ends. A key lives as long as its link,
  * so no nonce is used twice.
  */
-import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { refusedFrame } from './closing.ts'
 
@@ -23,12 +23,12 @@ const algorithm = 'aes-256-gcm'
 
 /** Seals the frames of one direction, in order. */
 export class Sealer {
-  readonly #key: Uint8Array
+  readonly #key: KeyObject
+  readonly #nonce = Buffer.alloc(12)
   #number = 0
 
   constructor(key: Uint8Array) {
-    assert(key.length === sealKeyBytes, 'a sealing key has 32 bytes')
-    this.#key = key
+    this.#key = keyOf(key)
   }
 
   /** Frames sealed so far. */
@@ -37,19 +37,22 @@ export class Sealer {
   }
 
   seal(frame: Uint8Array): Uint8Array {
-    const cipher = createCipheriv(algorithm, this.#key, nonceOf(this.#number++))
-    return Buffer.concat([cipher.update(frame), cipher.final(), cipher.getAuthTag()])
+    const cipher = createCipheriv(algorithm, this.#key, writeNonce(this.#nonce, this.#number++))
+    const encrypted = cipher.update(frame)
+    // Nothing is left over in this mode.
+    cipher.final()
+    return Buffer.concat([encrypted, cipher.getAuthTag()])
   }
 }
 
 /** Opens the frames of one direction, in order. After a failure it is of no use any more. */
 export class Unsealer {
-  readonly #key: Uint8Array
+  readonly #key: KeyObject
+  readonly #nonce = Buffer.alloc(12)
   #number = 0
 
   constructor(key: Uint8Array) {
-    assert(key.length === sealKeyBytes, 'a sealing key has 32 bytes')
-    this.#key = key
+    this.#key = keyOf(key)
   }
 
   /** Frames opened so far. */
@@ -61,9 +64,8 @@ export class Unsealer {
   unseal(sealed: Uint8Array): Uint8Array {
     const length = sealed.length - sealBytes
     if (length < 0) throw refusedFrame('it is too short')
-    const decipher = createDecipheriv(algorithm, this.#key, nonceOf(this.#number), {
-      authTagLength: sealBytes,
-    })
+    const nonce = writeNonce(this.#nonce, this.#number)
+    const decipher = createDecipheriv(algorithm, this.#key, nonce, lengths)
     decipher.setAuthTag(sealed.subarray(length))
     const frame = decipher.update(sealed.subarray(0, length))
     try {
@@ -76,9 +78,16 @@ export class Unsealer {
   }
 }
 
-function nonceOf(number: number): Uint8Array {
+const lengths = { authTagLength: sealBytes } as const
+
+/** Made ready once: given as bytes it would be with every frame. */
+function keyOf(key: Uint8Array): KeyObject {
+  assert(key.length === sealKeyBytes, 'a sealing key has 32 bytes')
+  return createSecretKey(key)
+}
+
+function writeNonce(nonce: Buffer, number: number): Buffer {
   assert(Number.isSafeInteger(number), 'frames can be counted')
-  const nonce = Buffer.alloc(12)
   nonce.writeUInt32BE(Math.floor(number / 2 ** 32), 4)
   nonce.writeUInt32BE(number >>> 0, 8)
   return nonce

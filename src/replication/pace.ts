@@ -10,8 +10,8 @@
 /** Part of the time that may go into sending changes alone. What is left has to do for making them, and who receives needs about twice as long. */
 const share = 1 / 3
 /** What goes at once after a rest, and how much more than that a burst can run into debt, milliseconds of sending. */
-const creditMaxMs = 1
-const debtMaxMs = 0.5
+const creditMaxMs = 0.4
+const debtMaxMs = 0.2
 /**
  * Bounds of what sending a change alone is thought to cost, milliseconds. Whoever receives it needs as long: what costs the sender less is not worth more.
  */

@@ -15,6 +15,9 @@ Keys are tuples of texts, whole numbers and booleans. Values are what JSON has, 
 come back as they went in (tuples within values come back as lists).
 """
 
+# What is annotated within calls is not evaluated then.
+from __future__ import annotations
+
 import atexit
 import base64
 import contextlib
@@ -926,7 +929,7 @@ class ContextStore:
                 return None
             self._awaited[n] = []
         try:
-            return self._try(lambda deadline: self._exchange(deadline, n))
+            return self._try(n)
         finally:
             self._awaited.pop(n, None)
 
@@ -985,25 +988,25 @@ class ContextStore:
             return None
         self._check_open()
         request = f'"ask":"{ask}"{members}}}\n'
-        return self._try(lambda deadline: self._exchange(deadline, None, request), timeout)
+        return self._try(None, request, timeout)
 
     def _list(self, ask: str, name: str, text_of: Callable[..., str], *arguments: Any) -> List[Any]:
         answer = self._ask(ask, text_of, *arguments)
         return [] if answer is None else list(answer[name])
 
-    def _try(self, exchange: Callable[[float], Dict[str, Any]], timeout: Optional[float] = None) -> Optional[Dict[str, Any]]:
-        """Runs an exchange; where not ``strict``, never raises, nor waits for who is gone."""
+    def _try(self, write: Optional[int], request: str = "", timeout: Optional[float] = None) -> Optional[Dict[str, Any]]:
+        """An exchange; where not ``strict``, never raises, nor waits for who is gone."""
         seconds = self._timeout if timeout is None else timeout
         if self._strict:
             try:
-                return exchange(time.monotonic() + seconds)
+                return self._exchange(time.monotonic() + seconds, write, request)
             except _Unreachable:
                 raise self._unreachable() from None
         if self._is_closed or (self._connection is None and self._is_gone()):
             self._miss(self._last_error or "the store is closed")
             return None
         try:
-            return exchange(time.monotonic() + seconds)
+            return self._exchange(time.monotonic() + seconds, write, request)
         except (_Unreachable, ContextStoreError) as error:
             self._miss(str(error))
             return None
@@ -1047,7 +1050,7 @@ class ContextStore:
         finally:
             self._speech.release()
 
-    def _exchange(self, deadline: float, write: Optional[int], request: str = "") -> Dict[str, Any]:
+    def _exchange(self, deadline: float, write: Optional[int], request: str) -> Dict[str, Any]:
         """Sends all that waits, and a request; its answer, or that to a write. Tries again where the agent goes away. Raises what the answer says."""
 
         def act(connection: _Connection) -> Dict[str, Any]:

@@ -17,6 +17,9 @@ export interface Client {
   disconnect: (() => void) | undefined
 }
 
+/** After a flush writes gather for so many times as long as it took, and no longer than this: who wants to know at once that they are on disk asks for one. */
+const gatherFlushes = 4
+const gatherMsMax = 5
 /** After a flush that failed. */
 const retryMs = 1_000
 
@@ -79,6 +82,7 @@ export class Clients {
   async #flush(): Promise<void> {
     this.#isFlushing = true
     while (this.#dirty.size > 0 && !this.#isOver) {
+      const begun = this.#time.monotonic()
       const marks = Array.from(this.#dirty, (client) => ({ client, last: client.last }))
       this.#dirty.clear()
       try {
@@ -87,13 +91,19 @@ export class Clients {
           client.durable = Math.max(client.durable, Math.min(last, client.last))
           this.#forget(client)
         }
+        const tookMs = this.#time.monotonic() - begun
+        if (tookMs > 0) await this.#wait(Math.min(gatherMsMax, gatherFlushes * tookMs))
       } catch {
         // The store's health says what is wrong; what was written stays visible, and is tried again.
         for (const { client } of marks) this.#dirty.add(client)
-        await new Promise<void>((resolve) => this.#time.after(retryMs, resolve))
+        await this.#wait(retryMs)
       }
     }
     this.#isFlushing = false
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#time.after(ms, resolve))
   }
 
   #forget(client: Client): void {

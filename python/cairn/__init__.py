@@ -64,11 +64,15 @@ __all__ = [
     "ContextStore",
     "ContextStoreError",
     "Counter",
+    "Coverage",
     "Entry",
     "Event",
     "Health",
     "Journal",
     "Progress",
+    "Rewound",
+    "RewoundWorker",
+    "ShardCoverage",
     "Statistic",
     "Summary",
     "Work",
@@ -190,6 +194,44 @@ class Summary(NamedTuple):
     mean: float
     stddev: float
     quantiles: List[float]
+
+
+class ShardCoverage(NamedTuple):
+    """
+    A shard that reads see. ``reason``: ``own``, ``followed``, ``partner`` (kept up for its worker), or ``kept``: as it was when it came. ``age``: seconds since a
+    peer was found to have the same; None where none was.
+    """
+
+    shard: str
+    reason: str
+    age: Optional[float]
+
+
+class Coverage(NamedTuple):
+    """What reads see: patterns that are followed, workers whose partner the agent is, and each shard."""
+
+    follow: List[str]
+    partner_of: List[str]
+    shards: List[ShardCoverage]
+
+
+class RewoundWorker(NamedTuple):
+    """A worker that was taken back: cells written once more, cells deleted, and openings that are void now."""
+
+    worker: str
+    reissued: int
+    deleted: int
+    voided: int
+
+
+class Rewound(NamedTuple):
+    """What a rewind did, or would do: ``files`` of the tag, ``workers`` taken back, those that run elsewhere (``present``), and those ``kept`` as they are."""
+
+    tag: str
+    files: int
+    workers: List[RewoundWorker]
+    present: List[str]
+    kept: List[str]
 
 
 class Health(NamedTuple):
@@ -738,10 +780,45 @@ class ContextStore:
 
         return self._long("waitFor", members, timeout) is not None
 
-    def sync(self, timeout: float = 10.0) -> bool:
-        """Waits until all that reachable peers had is here. True where every peer was reached."""
-        answer = self._long("sync", str, timeout)
+    def sync(self, timeout: float = 10.0, *, everybody: bool = False) -> bool:
+        """
+        Waits until all that reachable peers had is here. True where every peer was reached.
+
+        :param everybody: in a job of many stores, too, each one that is announced is asked, not only neighbours: for the end of a step or a job
+        """
+        return self._exchanged("sync", lambda: _members(everybody=everybody or None), timeout)
+
+    def fetch(self, patterns: Iterable[str], timeout: float = 10.0) -> bool:
+        """
+        Brings here, once, what reachable peers have of shards that the agent does not follow, such as ``context/rank-17/**``. True where every peer was reached.
+
+        :raises ContextStoreError: ``OPTION_INVALID`` for what is no pattern, or where the agent has no peers; ``TIMEOUT``
+        """
+        wanted = list(patterns)
+        return self._exchanged("fetch", lambda: _members(patterns=wanted), timeout)
+
+    def _exchanged(self, ask: str, members: Callable[[], str], timeout: float) -> bool:
+        answer = self._long(ask, members, timeout)
         return answer is not None and answer["missed"] == 0
+
+    def follow(self, patterns: Iterable[str]) -> None:
+        """
+        Has the agent follow these shards from now on, and no others, for all programs of the node.
+
+        :raises ContextStoreError: ``OPTION_INVALID`` for what is no pattern, or where the agent has no peers
+        """
+        wanted = list(patterns)
+        self._ask("follow", lambda: _members(patterns=wanted))
+
+    def coverage(self) -> Optional[Coverage]:
+        """Which shards reads see, and how fresh they are; None where not ``strict`` and nobody answered."""
+        answer = self._ask("coverage")
+        if answer is None:
+            return None
+        told = answer["coverage"]
+        ages = ((each, each.get("ageMs")) for each in told["shards"])
+        shards = [ShardCoverage(each["shard"], each["reason"], None if age is None else age / 1000) for each, age in ages]
+        return Coverage(told["follow"], told["partnerOf"], shards)
 
     def checkpoint(self, tag: Optional[str] = None, timeout: float = 600.0) -> Optional[str]:
         """
@@ -757,6 +834,38 @@ class ContextStore:
         """Merges the newest checkpoints of the job into the store; returns how many files those were."""
         answer = self._long("restore", str, timeout)
         return 0 if answer is None else int(answer["restored"]["files"])
+
+    def rewind(
+        self,
+        tag: str,
+        *,
+        present: Optional[Iterable[str]] = None,
+        missing: str = "refuse",
+        dry_run: bool = False,
+        timeout: float = 600.0,
+    ) -> Optional[Rewound]:
+        """
+        Takes the context back to a tag, for a job that restores its own checkpoint of that step: what was recorded since did not happen. On disk when it returns.
+
+        All workers of the agent go back at once. So each program of the node calls it before it writes (the first has it done, the others hear of it), or one does and the
+        others wait. While it is under way writes of others wait for its end. `docs/USING.md` says more.
+
+        :param present: the workers of the job that run now; by default those that have written since its last restart
+        :param missing: what becomes of workers that began before the tag and are not in it: ``refuse`` the rewind, ``keep`` them as they are, or ``discard`` all they wrote
+        :param dry_run: only tells what would be done
+        :returns: what was done; None where not ``strict`` and it could not be
+        :raises ContextStoreError: ``SNAPSHOT_MISSING`` or ``SNAPSHOT_DAMAGED``: the tag is not there, or not whole; ``OPTION_INVALID``: other programs have written already, or
+            nothing tells who runs now. Then nothing is changed. After ``NOT_DURABLE`` or ``TIMEOUT`` call it again
+        """
+        names = None if present is None else list(present)
+        answer = self._ask(
+            "rewind", lambda: _members(tag=tag, present=names, missing=missing, dryRun=dry_run or None), timeout=timeout
+        )
+        if answer is None:
+            return None
+        told = answer["rewound"]
+        workers = [RewoundWorker(each["worker"], each["reissued"], each["deleted"], each["voided"]) for each in told["workers"]]
+        return Rewound(told["tag"], told["files"], workers, told["present"], told["kept"])
 
     def version(self) -> Optional[str]:
         """Stands for everything that is seen here now; for ``wait_for(version=...)`` of another process."""
@@ -1083,7 +1192,8 @@ class ContextStore:
         parts = self._awaited[n]
         while not parts or parts[-1].get("more"):
             left = deadline - time.monotonic()
-            if left < self._timeout / 2 and not connection.has_input(max(0.0, left)):
+            is_other = left < self._timeout / 2 or left > self._timeout
+            if is_other and not connection.has_input(max(0.0, left)):
                 raise TimeoutError("the agent does not answer")
             self._take(connection.receive())
         answer = parts[0]

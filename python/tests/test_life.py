@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +28,26 @@ def write_and_end(store, number):
     """Leaves the last word to the end of the process."""
     store.set(("ended", number), number)
     store.counter("ended").add(number)
+
+
+#: Functions of the standard library that make an attempt, or wait. (Locks that are held for moments are taken by ``with``, which calls nothing by name.)
+_ATTEMPTS = {"connect", "sendall", "send", "recv", "poll", "select", "sleep", "acquire", "getsockopt", "setsockopt", "socket", "posix_spawn", "fork_exec"}
+
+
+def calls_in_c(act):
+    """Names of what is called in C meanwhile, in this thread."""
+    called = set()
+
+    def note(frame, event, function):
+        if event == "c_call":
+            called.add(function.__name__)
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return called
 
 
 class Processes(AgentTest):
@@ -231,12 +252,41 @@ class Killed(unittest.TestCase):
         self.every_call(store)
         store.close()
 
+    def test_without_an_agent_no_call_connects_or_waits(self):
+        """Whatever a call costs, it is no attempt: those are made by a thread of the client's own. What is called in C is counted, in this thread alone."""
+        nobody = cairn.ContextStore(os.path.join(self.agent.folder, "nobody"), strict=False)
+        killed = cairn.ContextStore(self.agent.socket, strict=False)
+        killed.set(("before",), 1)
+        killed.flush()
+        self.agent.kill()
+        try:
+            # The first call after it was killed finds out.
+            self.assertIsNone(killed.get(("before",)))
+            for store in (nobody, killed):
+                # While something waits to be sent the thread that sends it is there.
+                store.set(("waits",), 1)
+                before = store.health
+                self.assertEqual(calls_in_c(lambda: store.get(("key",))) & {"monotonic", *_ATTEMPTS}, set())
+                for _ in range(20):
+                    self.assertEqual(calls_in_c(lambda: self.every_call(store)) & _ATTEMPTS, set())
+                after = store.health
+                self.assertEqual((after.reconnects, after.lost), (0, 0))
+                self.assertGreaterEqual(after.missed - before.missed, 20 * 20)
+                self.assertGreater(after.pending, before.pending + 100)
+        finally:
+            self.agent.start()
+        # What would be counted, is: a store that is strict looks for the agent by itself.
+        self.assertLessEqual({"connect", "sendall", "recv"}, calls_in_c(lambda: cairn.ContextStore(self.agent.socket).close()))
+        for store in (nobody, killed):
+            store.close()
+
     def every_call(self, store):
         store.set(("key",), 1)
         store.set(("bad", 1.5), 1)
         store.set(("bad",), object())
         store.get(("key",)), store.get(5), store.read([("key",)]), store.entry(("key",)), store.delete(("gone",))
         store.list_keys(), store.entries(), store.count_keys(), store.conflicts(), store.names("counter")
+        store.follow(["**"]), store.coverage(), store.fetch(["**"]), store.sync(everybody=True), store.rewind("tag")
         with store.batch() as batch:
             batch.set(("batch",), 1)
             batch.set(("bad",), object())

@@ -22,6 +22,7 @@ import type { AgentPlaces, Household, Leave } from './conversation.ts'
 import { openDoor, type Door } from './door.ts'
 import { createHttpServer } from './http.ts'
 import { speakLines } from './line-connection.ts'
+import { Rewinds } from './rewinds.ts'
 
 /** How an agent is started. */
 export interface AgentOptions {
@@ -95,13 +96,16 @@ class RunningAgent implements Agent {
     this.#log = log
     this.socket = options.socket
     this.ended = new Promise((resolve) => (this.#tellEnded = resolve))
+    const clients = new Clients(store, time)
+    const storeOf = rememberingWorkers(store)
     this.#household = {
       store,
       job: options.job,
       places: options.places,
       log,
-      clients: new Clients(store, time),
-      storeOf: rememberingWorkers(store),
+      clients,
+      rewinds: new Rewinds(clients, storeOf),
+      storeOf,
       attend: () => this.#attend(),
     }
     this.#local = createHttpServer(this.#household)

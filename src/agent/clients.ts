@@ -67,6 +67,11 @@ export class Clients {
     client.durable = 0
   }
 
+  /** After a rewind, which took the numbers back with all else that was written. */
+  markAgain(storeOf: (worker: string) => Store): void {
+    for (const { key, last } of this.#known.values()) if (last > 0) storeOf(String(key[1])).set(key, last)
+  }
+
   /** Writes of the client are done, and will be on disk. */
   wrote(client: Client): void {
     this.#dirty.add(client)

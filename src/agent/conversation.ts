@@ -9,7 +9,18 @@ import type { Client, Clients } from './clients.ts'
 import { lineBytesMax } from './lines.ts'
 import { OperationError, perform, type Mark } from './operations.ts'
 import { members, reads, type ListAnswer } from './reads.ts'
-import { isRequest, listIn, misused, numberIn, optionalTextIn, show, type Request } from './requests.ts'
+import {
+  isRequest,
+  listIn,
+  misused,
+  numberIn,
+  optionalTextIn,
+  show,
+  textIn,
+  textsIn,
+  type Request,
+} from './requests.ts'
+import type { Program, Rewinds } from './rewinds.ts'
 import { waits } from './waits.ts'
 
 /** The version of the protocol, which `docs/AGENT.md` describes. */
@@ -31,6 +42,7 @@ export interface AgentPlaces {
 export interface Household {
   readonly store: Store
   readonly clients: Clients
+  readonly rewinds: Rewinds
   readonly job: string
   readonly places?: AgentPlaces | undefined
   readonly log: Log
@@ -62,6 +74,9 @@ export class Conversation {
   readonly #pending = new Map<number, () => void>()
   #store: Store | undefined
   #client: Client | undefined
+  #program: Program = this
+  /** Requests that wait for the end of a rewind. */
+  #held: Request[] | undefined
   #lastWrite = 0
   #durableTold = 0
   #isOver = false
@@ -76,12 +91,16 @@ export class Conversation {
 
   /** As which worker and client all that follows is said. Throws `NAME_INVALID`, `OPTION_INVALID`. */
   begin(worker: string | undefined, client: string | undefined): void {
-    const { store, clients } = this.#household
+    const { store, clients, rewinds } = this.#household
     this.#store = worker === undefined ? store : this.#household.storeOf(worker)
-    if (client === undefined) return
-    if (!clientPattern.test(client)) throw misused('A client is named by 1 to 64 letters, digits and "-".')
-    this.#client = clients.connect(this.#store.worker, client, this.#hangUp)
-    this.#durableTold = this.#client.durable
+    if (client !== undefined) {
+      if (!clientPattern.test(client)) throw misused('A client is named by 1 to 64 letters, digits and "-".')
+      this.#client = clients.connect(this.#store.worker, client, this.#hangUp)
+      this.#durableTold = this.#client.durable
+      this.#program = `${this.#store.worker}/${client}`
+    }
+    rewinds.connected(this.#program)
+    if (this.#client !== undefined && this.#client.last > 0) rewinds.wrote(this.#program, this.#store.worker)
   }
 
   /**
@@ -102,8 +121,27 @@ export class Conversation {
       this.#unreadable(line, error)
       return
     }
-    if (isRequest(request)) this.#take(n === undefined ? request : { n, ...request })
+    if (isRequest(request)) this.#hear(n === undefined ? request : { n, ...request })
     else this.#refuse('A line is a JSON object.')
+  }
+
+  /** What is written during a rewind is done after it, and so is all that follows. */
+  #hear(request: Request): void {
+    const { underWay } = this.#household.rewinds
+    if (this.#held !== undefined) this.#held.push(request)
+    else if (underWay !== undefined && 'do' in request) this.#hold(request, underWay)
+    else this.#take(request)
+  }
+
+  #hold(request: Request, until: Promise<void>): void {
+    const held = [request]
+    this.#held = held
+    void until.then(() => {
+      this.#held = undefined
+      if (this.#isOver) return
+      for (const each of held) this.#hear(each)
+      this.#tellIdle()
+    })
   }
 
   #take(request: Request): void {
@@ -127,9 +165,13 @@ export class Conversation {
   /** Resolves when everything that was asked is answered. */
   idle(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.#pending.size === 0) resolve()
-      else this.#whenIdle = resolve
+      this.#whenIdle = resolve
+      this.#tellIdle()
     })
+  }
+
+  #tellIdle(): void {
+    if (this.#pending.size === 0 && this.#held === undefined) this.#whenIdle?.()
   }
 
   /** The other side is gone. */
@@ -138,6 +180,7 @@ export class Conversation {
     this.#isOver = true
     this.#left(false)
     for (const end of this.#pending.values()) end()
+    this.#household.rewinds.disconnected(this.#program)
     if (this.#client !== undefined) this.#household.clients.disconnected(this.#client, this.#hangUp)
   }
 
@@ -193,6 +236,7 @@ export class Conversation {
     this.#lastWrite = n
     const operations = listIn(request, 'do')
     const client = this.#client
+    this.#household.rewinds.wrote(this.#program, store.worker)
     if (client === undefined) {
       this.#answer(n, resultsText(perform(store, operations, undefined)))
       return
@@ -223,6 +267,8 @@ export class Conversation {
         return this.#start(n, () => this.#flush(store))
       case 'bye':
         return this.#start(n, () => this.#bye(n, store))
+      case 'rewind':
+        return this.#start(n, () => this.#rewind(request, store))
       case 'attend':
         this.#leave ??= this.#household.attend()
         return this.#answer(n, '')
@@ -272,7 +318,7 @@ export class Conversation {
       this.#fail(n, error)
     }
     this.#pending.delete(n)
-    if (this.#pending.size === 0) this.#whenIdle?.()
+    this.#tellIdle()
   }
 
   async #flush(store: Store): Promise<string> {
@@ -286,6 +332,23 @@ export class Conversation {
     this.#answer(n, await this.#flush(store))
     if (this.#client !== undefined) this.#household.clients.end(this.#client, store)
     this.#hangUp()
+  }
+
+  async #rewind(request: Request, store: Store): Promise<string> {
+    const { present, missing } = request
+    const options = {
+      ...(present === undefined ? {} : { present: textsIn(request, 'present') }),
+      // What it may be, the store knows.
+      ...(missing === undefined ? {} : { missing: textIn(request, 'missing') as 'refuse' }),
+      dryRun: request['dryRun'] === true,
+    }
+    const last = this.#client?.last ?? 0
+    const tag = textIn(request, 'tag')
+    const report = await this.#household.rewinds.rewind(this.#program, store, tag, options)
+    if (this.#client !== undefined && !options.dryRun)
+      this.#client.durable = Math.max(this.#client.durable, last)
+    const { files, workers, present: elsewhere, kept } = report
+    return members({ rewound: { tag, files: files.length, workers, present: elsewhere, kept } })
   }
 
   /** A long list goes in parts, as fast as they are read. */
@@ -370,7 +433,8 @@ export function errorText(error: unknown, log: Log): { readonly code: string; re
 }
 
 function unknown(ask: unknown): ContextStoreError {
-  const known = [...Object.keys(reads), ...Object.keys(waits), 'flush', 'bye', 'attend', 'leave', 'end']
+  const own = ['flush', 'rewind', 'bye', 'attend', 'leave', 'end']
+  const known = [...Object.keys(reads), ...Object.keys(waits), ...own]
   return new ContextStoreError(
     'OPTION_INVALID',
     `Nobody can be asked for ${show(ask)}.`,

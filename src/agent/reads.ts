@@ -13,6 +13,7 @@ import {
   prefixIn,
   asKey,
   textIn,
+  textsIn,
   type Request,
 } from './requests.ts'
 
@@ -129,6 +130,13 @@ export const reads: Readonly<Record<string, (store: Store, request: Request) => 
     if (of === 'counter' || of === 'progress' || of === 'statistic')
       return members({ names: store.names(of) })
     throw misused('"of" is "counter", "progress" or "statistic".')
+  },
+
+  coverage: (store) => members({ coverage: store.coverage }),
+
+  follow: (store, request) => {
+    store.follow(textsIn(request, 'patterns'))
+    return ''
   },
 
   version: (store) => members({ version: store.version }),

@@ -36,6 +36,12 @@ export function listIn(request: Request, name: string): readonly unknown[] {
   return Array.isArray(value) ? value : refuse(request, name, 'a list')
 }
 
+export function textsIn(request: Request, name: string): readonly string[] {
+  const list = listIn(request, name)
+  if (list.every((each) => typeof each === 'string')) return list
+  return refuse(request, name, 'a list of texts')
+}
+
 /** What is in a key, the store checks. */
 export function keyIn(request: Request, name: string): Key {
   return asKey(request[name])

@@ -1,5 +1,5 @@
 /** Requests that take time: the disk, peers, checkpoints, and what is waited for or watched. */
-import type { Store, WaitCondition, WatchEvent } from '../index.ts'
+import type { Store, SyncReport, WaitCondition, WatchEvent } from '../index.ts'
 import { changeText, isShown, members } from './reads.ts'
 import {
   keyIn,
@@ -9,6 +9,7 @@ import {
   optionalTextIn,
   prefixIn,
   textIn,
+  textsIn,
   type Request,
 } from './requests.ts'
 
@@ -25,9 +26,12 @@ type Wait = (store: Store, request: Request, waiting: Waiting) => Promise<string
 
 export const waits: Readonly<Record<string, Wait>> = {
   sync: async (store, request) => {
-    const { reached, missed } = await store.sync(timeoutIn(request))
-    return members({ reached: reached.length, missed: missed.length })
+    const everybody = request['everybody'] === true
+    return exchangeText(await store.sync({ ...timeoutIn(request), everybody }))
   },
+
+  fetch: async (store, request) =>
+    exchangeText(await store.fetch(textsIn(request, 'patterns'), timeoutIn(request))),
 
   checkpoint: async (store, request) => {
     const tag = optionalTextIn(request, 'tag')
@@ -63,6 +67,10 @@ export const waits: Readonly<Record<string, Wait>> = {
     }
     return endedText
   },
+}
+
+function exchangeText({ reached, missed, changes, cells }: SyncReport): string {
+  return members({ reached: reached.length, missed: missed.length, changes, cells })
 }
 
 const endedText = ',"ended":true'

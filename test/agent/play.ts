@@ -1,5 +1,6 @@
 /** A conversation with an agent that has no socket, on a store whose time and randomness repeat. */
 import { Clients } from '../../src/agent/clients.ts'
+import { Rewinds } from '../../src/agent/rewinds.ts'
 import { Conversation, type Household } from '../../src/agent/conversation.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { silentLog } from '../../src/base/log.ts'
@@ -15,7 +16,9 @@ export function household(store: Store = fixedStore()): Household {
     attendants++
     return () => --attendants
   }
-  return { store, clients, job: '42', log: silentLog, storeOf: (worker) => store.as(worker), attend }
+  const storeOf = (worker: string) => store.as(worker)
+  const rewinds = new Rewinds(clients, storeOf)
+  return { store, clients, rewinds, job: '42', log: silentLog, storeOf, attend }
 }
 
 export function fixedStore(): Store {

@@ -187,7 +187,7 @@ class Event(NamedTuple):
 class Summary(NamedTuple):
     """What a statistic knows; ``quantiles`` are those that were asked for."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of that name
     sum: float
     min: float
     max: float
@@ -319,6 +319,7 @@ def _plain(value: Any) -> Any:
     """The same as one of the plain types: subclasses of them, and scalars of NumPy."""
     if isinstance(value, bool):
         return value
+    kind: Any
     for kind in (str, int, float, dict, list, tuple):
         if isinstance(value, kind):
             return kind(value)
@@ -1700,8 +1701,8 @@ class Statistic:
         told = (self._store._ask("statistic", members) or {}).get("summary")
         if told is None:
             return None
-        figures = (float(told[name]) for name in ("sum", "min", "max", "mean", "stddev"))
-        return Summary(told["count"], *figures, [float(at) for at in told.get("quantiles", [])])
+        total, least, most, mean, stddev = (float(told[name]) for name in ("sum", "min", "max", "mean", "stddev"))
+        return Summary(told["count"], total, least, most, mean, stddev, [float(at) for at in told.get("quantiles", [])])
 
 
 class Journal:
@@ -1858,7 +1859,7 @@ def local(
 
 def merge(output: Union[str, "os.PathLike[str]"], *inputs: Union[str, "os.PathLike[str]"]) -> None:
     """Merges snapshots, or directories of them, into one file, as ``cairn merge`` does. Raises what it says."""
-    _run([*_command(), "merge", "--json", os.fspath(output), *map(os.fspath, inputs)])
+    _run([*_command(), "merge", "--json", os.fspath(output), *[os.fspath(each) for each in inputs]])
 
 
 def _answers(path: str, **places: Optional[str]) -> bool:

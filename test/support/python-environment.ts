@@ -15,6 +15,8 @@ export const ranks = ['mpi4py==4.1.2', 'numpy==2.4.6', 'pyarrow==26.0.1'] as con
 export const spark = ['pyspark==4.3.0', 'pandas==2.3.3', 'pyarrow==26.0.1'] as const
 /** Dask, with workers in processes of their own. */
 export const dask = ['dask==2026.8.0', 'distributed==2026.8.0', 'pandas==2.3.3', 'pyarrow==26.0.1'] as const
+/** What checks types, and which Python a program needs. */
+export const pythonCheckers = ['mypy==2.4.1', 'vermin==1.9.2'] as const
 const cache = join(import.meta.dirname, '../../node_modules/.cache')
 
 export type PythonEnvironment =

@@ -28,7 +28,7 @@ test.runIf(canCheck)('its types are right, as strictly as mypy has it', { timeou
 })
 
 test.runIf(canCheck)('it uses nothing that Python 3.8 does not have', { timeout: 120_000 }, async () => {
-  const said = await check(['vermin', '--target=3.8-', '--violations', '--no-tips', join(client, 'cairn')])
+  const said = await check(['vermin', '--target=3.8-', '--no-tips', join(client, 'cairn')])
   expect(said).toMatch(/^Minimum required versions: 3\.[0-8]\n/m)
 })
 
@@ -36,7 +36,7 @@ test.runIf(canCheck)('it uses nothing that Python 3.8 does not have', { timeout:
 const finder = `
 import glob, json, os, subprocess, sys
 beside = glob.glob(os.path.join(os.path.dirname(sys.base_prefix), "*", "bin", "python3"))
-in_path = [path for folder in os.environ["PATH"].split(":") for path in glob.glob(os.path.join(folder, "python3.[0-9]*"))]
+in_path = [path for folder in os.environ["PATH"].split(":") for path in glob.glob(os.path.join(folder, "python3.[0-9]*")) if path[-1].isdigit()]
 found = {}
 for path in [sys.executable, *beside, *in_path]:
     asked = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:3])"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

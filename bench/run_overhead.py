@@ -4,8 +4,8 @@ What it costs a simulation to record a thousand operations a second, under `cair
     python3 bench/run_overhead.py [--seconds 10]
 
 A simulation computes in steps of ten milliseconds of processor time, and records ten values after each. Counted is the processor time that its thread spends on recording, and all that
-the client's thread uses, as a share of what it computes. (Two runs, one without context, differ by more than that for other reasons.) Then it computes the same without context. Prints one line
-of JSON; ends with 1 where the two outputs differ, or not everything is on disk.
+the client's thread uses, for an operation; a thousand of them are the share of a second of computing that is told. (Two runs, one without context, differ by more than that for other reasons.) Then it
+computes the same without context. Prints one line of JSON; ends with 1 where the two outputs differ, or not everything is on disk.
 """
 
 import argparse
@@ -21,6 +21,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "python"))
 
 step_seconds, writes_of_a_step = 0.01, 10
+operations_of_a_second = writes_of_a_step / step_seconds
 
 
 def simulate(turns, steps, context):
@@ -43,13 +44,15 @@ def compute(state, turns):
 
 
 def turns_of_a_step():
-    """So many that a step takes ten milliseconds of this processor."""
-    turns, least = 10_000, float("inf")
-    for _ in range(50):
-        begun = time.process_time()
-        compute(0.5, turns)
-        least = min(least, time.process_time() - begun)
-    return round(turns * step_seconds / least)
+    """So many that a step takes ten milliseconds of this processor, as it is after a second of work and on the average: the shortest run would be too short for all others."""
+    turns = 10_000
+    for _ in range(5):
+        begun, runs = time.process_time(), 0
+        while time.process_time() - begun < 0.2:
+            compute(0.5, turns)
+            runs += 1
+        turns = max(1, round(turns * runs * step_seconds / (time.process_time() - begun)))
+    return turns
 
 
 def measure(seconds):
@@ -63,12 +66,14 @@ def measure(seconds):
     time.sleep(0.2)
     taken, thread = time.monotonic() - begun - 0.2, time.thread_time() - thread
     others = time.process_time() - process - thread
-    computing = thread - recording
+    operations, computing = steps * writes_of_a_step, thread - recording
     is_same, is_kept = simulate(turns, steps, None)[0] == output, context.flush(30)
     told = {
-        "operationsPerSecond": round(steps * writes_of_a_step / taken),
-        "overheadPercent": round(100 * (recording + others) / computing, 2),
-        "recordingPercent": round(100 * recording / computing, 2),
+        "operationsPerSecond": round(operations / taken),
+        "stepMilliseconds": round(1e3 * computing / steps, 1),
+        "overheadPercent": round(100 * operations_of_a_second * (recording + others) / operations, 2),
+        "recordingMicroseconds": round(1e6 * recording / operations, 1),
+        "threadMicroseconds": round(1e6 * others / operations, 1),
         "sameOutput": is_same,
         "allOnDisk": is_kept,
     }

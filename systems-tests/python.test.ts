@@ -1,6 +1,6 @@
 /** The Python client as its users have it: its types, and the oldest and newest Python. */
 import { execFile, execFileSync } from 'node:child_process'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { pythonCheckers, pythonEnvironment } from '../test/support/python-environment.ts'
@@ -16,19 +16,20 @@ afterAll(() => tests.remove())
 const { python: checker, absent } = { python: '', ...pythonEnvironment(pythonCheckers) }
 const canCheck = isPossible('what checks programs in Python', [() => absent])
 
-async function check(words: readonly string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(checker, ['-m', ...words], { cwd: client }).catch(
+async function check(program: string, words: readonly string[]): Promise<string> {
+  const path = join(dirname(checker), program)
+  const { stdout } = await promisify(execFile)(path, words, { cwd: client }).catch(
     (error: unknown) => error as { stdout: string },
   )
   return stdout
 }
 
 test.runIf(canCheck)('its types are right, as strictly as mypy has it', { timeout: 240_000 }, async () => {
-  expect(await check(['mypy', '--cache-dir', tests.folder])).toMatch(/^Success: no issues found/)
+  expect(await check('mypy', ['--cache-dir', tests.folder])).toMatch(/^Success: no issues found/)
 })
 
 test.runIf(canCheck)('it uses nothing that Python 3.8 does not have', { timeout: 120_000 }, async () => {
-  const said = await check(['vermin', '--target=3.8-', '--no-tips', join(client, 'cairn')])
+  const said = await check('vermin', ['--target=3.8-', '--no-tips', join(client, 'cairn')])
   expect(said).toMatch(/^Minimum required versions: 3\.[0-8]\n/m)
 })
 

@@ -514,9 +514,9 @@ _LINE_CHARACTERS = 4 << 20
 #: Operations that are gathered into one line.
 _GATHER = 1_000
 _GATHER_CHARACTERS = 1 << 18
-#: How long operations are gathered: strict stores want them seen, others want the processor left to the simulation. Each turn of the sender takes some 100 microseconds.
+#: How long operations are gathered: strict stores want them seen, others want the processor left to the simulation. A turn of the sender takes 200 to 300 microseconds of a busy processor.
 _GATHER_SECONDS = 0.005
-_GATHER_SECONDS_LENIENT = 0.05
+_GATHER_SECONDS_LENIENT = 0.1
 #: What is kept until it is on disk. Beyond it, strict stores wait, others give up what comes.
 _KEPT_BYTES = 64 << 20
 #: An agent that is gone is looked for again after so long, twice as long each time.
@@ -539,7 +539,7 @@ class ContextStore:
     """
     The store of this node, through its agent.
 
-    Writes are gathered and sent within some milliseconds (50 where not ``strict``); reads of the same store see them at once, and whatever an agent loses
+    Writes are gathered and sent within some milliseconds (100 where not ``strict``); reads of the same store see them at once, and whatever an agent loses
     that is killed is sent again and done exactly once. `flush` returns when all is on disk. A store may be used by several threads,
     goes on in a process that was forked (as a client of its own), and can be pickled (it opens anew where it is unpickled).
 

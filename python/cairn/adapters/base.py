@@ -199,7 +199,7 @@ class ContextAdapter:
         """
         checked = self._checked(key, self.check_form, self.check_part, self.check_shard)
         if checked is not None:
-            self.store.set(checked, value, codec=codec)
+            self.store._write(cairn._set_text, checked, value, codec)
 
     def get_context(self, key: KeyLike, default: Any = None) -> Any:
         """

@@ -16,8 +16,9 @@ const debtMaxMs = 0.2
  * Bounds of what sending a change alone is thought to cost, milliseconds. Whoever receives it needs as long: what costs the sender less is not worth more.
  */
 const cost = { min: 0.04, max: 1 } as const
-/** How a measurement moves it: to where three of ten are below, since interruptions fall into the others. And how it is forgotten while nothing goes alone. */
-const step = { up: 1.02, down: 0.95 } as const
+/** How much of a measurement is believed, and of how many times what was thought at most: an interruption is none. And how it is forgotten while nothing goes alone. */
+const weight = 1 / 16
+const interruption = 5
 const forgetting = 0.98
 /** How long a change waits for others, milliseconds. */
 export const gatherMs = 1
@@ -45,8 +46,10 @@ export class Pace {
 
   /** The changes that were counted went to all links, which took so long. */
   sent(tookMs: number): void {
-    const change = this.#waiting > 1 ? forgetting : tookMs > this.#costMs ? step.up : step.down
-    this.#costMs = Math.min(cost.max, Math.max(cost.min, this.#costMs * change))
+    const seenMs = Math.min(tookMs, interruption * this.#costMs)
+    const costMs =
+      this.#waiting > 1 ? this.#costMs * forgetting : this.#costMs + (seenMs - this.#costMs) * weight
+    this.#costMs = Math.min(cost.max, Math.max(cost.min, costMs))
     this.#waiting = 0
   }
 }

@@ -489,12 +489,17 @@ export class Session {
 
   #hearResume(message: Resume, nowMs: number): void {
     this.#takesRuns ||= takesRuns(message)
-    // What one side follows now and did not then was not compared.
-    const isStillFollowed = message.followed === undefined || message.followed === this.#followed
-    const have = isStillFollowed ? haveOf(message, this.#options.replica) : undefined
+    const isGood = message.followed === undefined || this.#wasCompared(message.followed)
+    const have = isGood ? haveOf(message, this.#options.replica) : undefined
     if (have !== undefined) return this.#hearHave(have, nowMs)
     this.#say({ type: 'told', token: message.token, whole: false })
     this.#say({ type: 'ask', workers: undefined })
+  }
+
+  /** What one side follows now and did not then was not compared, nor what is kept here unfollowed and the peer follows. */
+  #wasCompared(followed: number): boolean {
+    const asked = followedOf(this.#options.replica.shards(), this.#theirs)
+    return followed === this.#followed && followedOf(asked, this.#ours) === asked
   }
 
   /** Sums are over everything: where one side follows less, digests of what both follow are compared. */

@@ -5,6 +5,7 @@ import {
   ByteWriter,
   compareBytes,
   concatBytes,
+  copyBytes,
   crc32,
   decodeText,
   encodeText,
@@ -16,6 +17,21 @@ import {
 import { seededRandom } from '../../src/base/random.ts'
 
 describe('bytes', () => {
+  test('copied for keeps are plain, and are not touched by those that share their memory, nor by their source', () => {
+    const random = seededRandom(3)
+    const sources = Array.from({ length: 500 }, (_, i) =>
+      Buffer.alloc(Math.floor(random.fraction() * 1_200), i % 251),
+    )
+    const copies = sources.map(copyBytes)
+    for (const source of sources) source.fill(255)
+    for (const [i, copy] of copies.entries()) {
+      expect(copy.constructor).toBe(Uint8Array)
+      expect(copy.length).toBe(sources[i]?.length)
+      expect(copy.every((byte) => byte === i % 251)).toBe(true)
+    }
+    expect(new Set(copies.map(({ buffer }) => buffer)).size).toBeLessThan(250)
+  })
+
   test('are ordered as unsigned bytes, a prefix before what it begins', () => {
     const ascending = [[], [0], [0, 0], [1], [127], [128], [128, 0], [255]].map((list) =>
       Uint8Array.from(list),

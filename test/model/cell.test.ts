@@ -13,6 +13,7 @@ import {
   indexKey,
   indexKeyOf,
   type Opening,
+  stampOf,
 } from '../../src/model/cell.ts'
 import { noClocks } from '../../src/model/clocks.ts'
 import { IdSet } from '../../src/model/id-set.ts'
@@ -81,6 +82,10 @@ describe('a cell comes back equal:', () => {
     const back = decodeCell(content) as Cell
     expect(withPlainFields(back)).toEqual(withPlainFields(cell))
     expect(toHex(encodeCell(back))).toBe(toHex(content))
+  })
+
+  test.each(cells)('%s, and its stamp is read alone', (_, cell) => {
+    expect(stampOf(encodeCell(cell))).toBe(cell.stamp)
   })
 
   test.each(cells)('%s, also where its bytes are part of others', (_, cell) => {

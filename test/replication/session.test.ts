@@ -9,7 +9,7 @@ import { Handshake, type Role } from '../../src/replication/handshake.ts'
 import { Interest, allShards, hashOfBoth } from '../../src/replication/interest.ts'
 import { type Message, decodeMessage, encodeMessage } from '../../src/replication/protocol.ts'
 import { readerKeyOf } from '../../src/replication/reader-token.ts'
-import { Session, preparePush } from '../../src/replication/session.ts'
+import { Session, type SessionOptions, preparePush } from '../../src/replication/session.ts'
 import { FakeReplica } from './fake-replica.ts'
 import { SessionPair, Side, secret, sessionOptions } from './session-pair.ts'
 
@@ -916,6 +916,20 @@ describe('follow sets', () => {
     a.write('two', 'progress/rank-1')
     pairOf(a, b, ofB).run()
     expect([...b.shardCells.keys()].filter((shard) => shard.startsWith('context/')).length).toBe(30)
+  })
+
+  test('say nothing of what one side keeps and does not follow: it is not taken for known', () => {
+    const [a, b] = [new FakeReplica('a'), new FakeReplica('b')]
+    a.write('one', 'progress/a')
+    const follows = (options: SessionOptions) =>
+      options.replica === a ? { ...options, interest: () => progress } : options
+    const first = new SessionPair(a, b, follows).run()
+    // It comes by a checkpoint, and the news of it is lost.
+    a.write('two', 'context/gone/all')
+    first.pass(3_000)
+    expect(b.cursors.get(a.environment)).toMatchObject({ theirs: a.position })
+    new SessionPair(a, b, follows).run()
+    expect(b.count('gone')).toBe(1)
   })
 
   test('do not matter to what was agreed on while both followed everything', () => {

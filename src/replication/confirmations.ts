@@ -55,6 +55,11 @@ export class Confirmations {
 
   // --- Being asked
 
+  /** The peer has asked, and no flush has been begun for that. */
+  get isAsked(): boolean {
+    return this.#question !== undefined
+  }
+
   /** The peer asks. */
   asked(token: number, shards: readonly ShardClocks[]): void {
     this.#question = { token, shards }

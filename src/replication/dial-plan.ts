@@ -115,17 +115,16 @@ export class DialPlan {
   /** What to dial now, each once, and `dialsAtOnce` in all that have not come to a link. `isLinked` says to whom there is a link. */
   takeDue(nowMs: number, isLinked: (environment: string) => boolean): Dial[] {
     const dials: Dial[] = []
-    let open = 0
-    for (const { isDialling, isLinked: wasLinked } of this.#targets.values())
-      if (isDialling && !wasLinked) open++
+    let open: number | undefined
     for (const target of this.#targets.values()) {
-      if (open + dials.length >= dialsAtOnce) break
       const { key, environment, addresses } = target
       if (environment === this.#own || !this.isWanted(target)) continue
       const wasLinked = target.isLinked
       target.isLinked = environment !== undefined && isLinked(environment)
       if (wasLinked && !target.isLinked) this.#wait(target, nowMs)
       if (target.isLinked || target.isDialling || nowMs < target.dialAtMs) continue
+      open ??= this.#countOpen()
+      if (open + dials.length >= dialsAtOnce) break
       const address = addresses[target.turn++ % addresses.length]
       if (address === undefined) continue
       target.isDialling = true
@@ -161,6 +160,13 @@ export class DialPlan {
       target.failures = 0
       target.dialAtMs = nowMs
     }
+  }
+
+  /** Dials that have not come to a link. */
+  #countOpen(): number {
+    let open = 0
+    for (const { isDialling, isLinked } of this.#targets.values()) if (isDialling && !isLinked) open++
+    return open
   }
 
   #add(target: MutableTarget): void {

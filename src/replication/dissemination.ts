@@ -169,8 +169,11 @@ export class Dissemination<Link> {
     const ask: [Link, string[]][] = []
     const lacking = new Set<string>()
     for (const [link, neighbour] of this.#neighbours) {
-      if (neighbour.untold.size > 0) tell.push([link, neighbour.untold])
-      neighbour.untold = new Map()
+      if (neighbour.untold.size > 0) {
+        tell.push([link, neighbour.untold])
+        neighbour.untold = new Map()
+      }
+      if (neighbour.offers.size === 0) continue
       const workers = this.#due(neighbour, nowMs, covers, lacking)
       if (workers.length > 0) ask.push([link, workers])
     }

@@ -28,6 +28,8 @@ export interface FollowingOptions {
   readonly writersOf: (worker: string) => Iterable<string>
   /** Shards of which something is here. */
   readonly held: () => Iterable<ShardName>
+  /** Grows whenever something of `held` or `writersOf` may have changed. */
+  readonly changes: () => number
 }
 
 /** What has to be told. */
@@ -40,7 +42,7 @@ export interface FollowingErrands<Link> {
 /** Why a shard is kept up. */
 export type FollowReason = 'own' | 'followed' | 'partner'
 
-/** Between two looks at who is to keep what, milliseconds: it costs a look at every shard. */
+/** Between two looks at who is to keep what, milliseconds: where something has changed it costs a look at every shard. */
 const custodyIntervalMs = 1_000
 
 interface Neighbour {
@@ -61,10 +63,12 @@ export class Following<Link> {
   /** Followed for a while, each by the one who asked. */
   readonly #fetching = new Map<object, readonly string[]>()
   #interest: Interest
-  #own: ReadonlySet<string>
+  readonly #own: Set<string>
   #custody = new Set<string>()
   #wanted = new Set<string>()
   #custodyAtMs = 0
+  /** `changes` of the replica and of the partners when custody was last decided; `undefined`: it has to be decided anew. */
+  #decidedAfter: { readonly replica: number; readonly partners: number } | undefined
   /** What is followed has to be put together anew. */
   #isStale = false
 
@@ -115,6 +119,7 @@ export class Following<Link> {
   follow(patterns: readonly string[]): void {
     this.#asked = new Interest(patterns)
     this.#isStale = true
+    this.#decidedAfter = undefined
   }
 
   /** Patterns to be followed as well, until the returned function is called. Throws `OPTION_INVALID`. */
@@ -130,11 +135,13 @@ export class Following<Link> {
 
   joined(link: Link, environment: string): void {
     this.#neighbours.set(link, { environment, interest: allShards, entrusted: [], told: '' })
+    this.#decidedAfter = undefined
     this.#custodyAtMs = 0
   }
 
   left(link: Link): void {
     this.#neighbours.delete(link)
+    this.#decidedAfter = undefined
   }
 
   /** A peer tells what it follows. */
@@ -148,6 +155,7 @@ export class Following<Link> {
     const neighbour = this.#neighbours.get(link)
     if (neighbour === undefined) return
     neighbour.entrusted = workers
+    this.#decidedAfter = undefined
     this.#custodyAtMs = 0
   }
 
@@ -158,10 +166,7 @@ export class Following<Link> {
 
   /** Lets time pass. */
   tick(nowMs: number): FollowingErrands<Link> {
-    for (const { environment } of this.#neighbours.values()) this.#partners.saw(environment, nowMs)
-    const own = new Set(this.#options.own())
-    if (own.size !== this.#own.size) this.#isStale = true
-    this.#own = own
+    this.#lookAtOwn()
     const keep = this.#partners.isNone || nowMs < this.#custodyAtMs ? [] : this.#lookAtCustody(nowMs)
     if (!this.#isStale) return { restart: undefined, keep }
     this.#isStale = false
@@ -181,11 +186,31 @@ export class Following<Link> {
     ])
   }
 
-  /** Decides anew what to keep for others, who else is to keep what is here, and who must be reached for that. */
+  /** Workers only come. */
+  #lookAtOwn(): void {
+    for (const worker of this.#options.own()) {
+      if (this.#own.has(worker)) continue
+      this.#own.add(worker)
+      this.#isStale = true
+      this.#decidedAfter = undefined
+    }
+  }
+
+  /** Who is a member now; and custody, where something that it depends on has changed. */
   #lookAtCustody(nowMs: number): [Link, readonly string[]][] {
-    const { held, writersOf } = this.#options
     this.#custodyAtMs = nowMs + custodyIntervalMs
+    for (const { environment } of this.#neighbours.values()) this.#partners.saw(environment, nowMs)
     this.#partners.tick(nowMs)
+    const { replica, partners } = this.#decidedAfter ?? {}
+    const now = { replica: this.#options.changes(), partners: this.#partners.changes }
+    if (now.replica === replica && now.partners === partners) return []
+    this.#decidedAfter = now
+    return this.#decideCustody()
+  }
+
+  /** Decides anew what to keep for others, who else is to keep what is here, and who must be reached for that. */
+  #decideCustody(): [Link, readonly string[]][] {
+    const { held, writersOf } = this.#options
     const workers = new Set(this.#own)
     /** Held, and not because the user asked for it. */
     const unasked = new Set(this.#own)

@@ -70,6 +70,7 @@ export class Partners {
   readonly #own: string
   readonly #count: number
   readonly #seenMs = new Map<string, number>()
+  #changes = 0
   /** By worker: where it writes, and its partners. */
   readonly #ranked = new Map<string, { readonly writers: string; readonly top: Ranked[] }>()
 
@@ -88,12 +89,18 @@ export class Partners {
     return new Set([this.#own, ...this.#seenMs.keys()])
   }
 
+  /** Grows with every store that comes or goes. */
+  get changes(): number {
+    return this.#changes
+  }
+
   /** A store is announced, or has a link. Cost: for one that is new, a hash a worker that was asked for. */
   saw(environment: string, nowMs: number): void {
     if (environment === this.#own || this.isNone) return
     const isNew = !this.#seenMs.has(environment)
     this.#seenMs.set(environment, nowMs)
     if (!isNew) return
+    this.#changes++
     for (const [worker, { writers, top }] of this.#ranked)
       if (!writers.split(' ').includes(environment))
         insert(top, { environment, weight: weightOf(worker, environment) }, this.#count)
@@ -104,6 +111,7 @@ export class Partners {
     for (const [gone, seenMs] of this.#seenMs) {
       if (nowMs - seenMs < memberLeaseMs) continue
       this.#seenMs.delete(gone)
+      this.#changes++
       for (const [worker, { top }] of this.#ranked)
         if (top.some(({ environment }) => environment === gone)) this.#ranked.delete(worker)
     }

@@ -35,6 +35,8 @@ export interface ReplicaView {
   /** Identity of this environment, hexadecimal, 8 to 64 characters. */
   readonly environment: string
   shards(): Iterable<ShardState>
+  /** Changes of all shards since this environment was opened: while it stays, all that is seen here does. */
+  readonly sequence: number
   /** How far a shard has got; nothing of one that is not here. */
   clocks(shard: ShardName): Clocks
   /** Digest over all shards, 32 hexadecimal characters: a hash over all of them, for peers that do not know sums. */

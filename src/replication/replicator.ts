@@ -199,6 +199,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   readonly #following: Following<PeerLink>
   readonly #dissemination = new Dissemination<PeerLink>((link, shard) => link.theirs.follows(shard))
   readonly #links = new Set<PeerLink>()
+  /** Of each store the newest open link: an older one may be dead without knowing it. */
+  readonly #linkTo = new Map<string, PeerLink>()
   readonly #dials = new Map<PeerLink, Dial>()
   readonly #rounds = new Map<number, SyncRound>()
   /** Those that ask everybody. */
@@ -226,7 +228,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const held = function* (): Iterable<ShardName> {
       for (const { shard } of replica.shards()) yield shard
     }
-    this.#following = new Following(this.environment, { follow, partners, own, writersOf, held })
+    const changes = (): number => replica.sequence
+    this.#following = new Following(this.environment, { follow, partners, own, writersOf, held, changes })
     this.#plan = new DialPlan(this.environment, options.random)
     this.#membership = new Membership(
       this.environment,
@@ -427,6 +430,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       } else if (link.role === 'dialer') link.close(closes.duplicate)
     }
     if (!link.isOpen) return
+    this.#findLinkTo(peer)
     this.#dissemination.joined(link)
     if (link.reader === undefined) this.#following.joined(link, peer)
     this.#warned.delete(link.address)
@@ -485,6 +489,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   ended(link: PeerLink, close: Close): void {
     const { environment, address, openMs } = link
     this.#links.delete(link)
+    if (environment !== undefined) this.#findLinkTo(environment)
     this.#dissemination.left(link)
     this.#following.left(link)
     const dial = this.#dials.get(link)
@@ -508,11 +513,16 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     return this.#plan.target(name)
   }
 
-  /** The newest: an older one may be dead without knowing it. */
   linkTo(environment: string): PeerLink | undefined {
-    return [...this.#links].findLast(
+    return this.#linkTo.get(environment)
+  }
+
+  #findLinkTo(environment: string): void {
+    const newest = [...this.#links].findLast(
       (link) => link.isOpen && link.environment === environment && link.reader === undefined,
     )
+    if (newest === undefined) this.#linkTo.delete(environment)
+    else this.#linkTo.set(environment, newest)
   }
 
   #tick(): void {

@@ -141,6 +141,7 @@ export interface Push {
 export const handshakeMaxMs = 5_000
 
 type Root = Extract<Message, { type: 'root' }>
+const nothing: readonly SessionEffect[] = []
 
 /** What a reader may say. */
 const messagesOfReaders: ReadonlySet<Message['type']> = new Set([
@@ -307,8 +308,9 @@ export class Session {
     })
   }
 
-  /** Lets time pass, or says that the transport has drained. Safe at any rate. */
+  /** Lets time pass, or says that the transport has drained. Safe at any rate. Cost: nothing much while nothing is due. */
   tick(moment: Moment): readonly SessionEffect[] {
+    if (this.#isAtRest(moment.nowMs)) return nothing
     return this.#during(moment, () => {
       const { nowMs } = moment
       if (this.#state === 'greeting') {
@@ -443,6 +445,13 @@ export class Session {
     const frames = `${sent} out, ${received} in`
     const waiting = `untold ${this.#untold.size}, answers ${this.#answers.size}, behind ${this.#backlog.size}, gaps ${this.#gaps.size}`
     return `${this.#options.role} ${this.#state}: frames ${frames}, ${waiting}`
+  }
+
+  /** Nothing is to be asked or answered, and neither a root digest nor a ping is due. */
+  #isAtRest(nowMs: number): boolean {
+    if (this.#state !== 'open' || nowMs >= this.#rootAtMs || nowMs >= this.#silence.dueMs) return false
+    const waiting = this.#gaps.size + this.#answers.size + this.#backlog.size
+    return waiting === 0 && !this.#confirmations.isAsked
   }
 
   #during(moment: Moment, action: () => void): readonly SessionEffect[] {

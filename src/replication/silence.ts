@@ -31,9 +31,14 @@ export class Silence {
     this.#misses = 0
   }
 
+  /** Until then there is nothing to do. */
+  get dueMs(): number {
+    return Math.max(this.#heardMs, this.#pingedMs) + pingAfterMs
+  }
+
   /** What to do now. */
   tick(nowMs: number): 'wait' | 'ping' | 'give up' {
-    if (nowMs - Math.max(this.#heardMs, this.#pingedMs) < pingAfterMs) return 'wait'
+    if (nowMs < this.dueMs) return 'wait'
     if (this.#misses === missesMax) return 'give up'
     this.#misses++
     this.#pingedMs = nowMs

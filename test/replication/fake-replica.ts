@@ -57,6 +57,10 @@ export class FakeReplica implements Replica {
     }
   }
 
+  get sequence(): number {
+    return this.#steps.length
+  }
+
   clocks(shard: ShardName): Clocks {
     return this.#clocks(shard)
   }

@@ -145,8 +145,12 @@ export class ByteWriter {
     this.bytes(value)
   }
 
+  /** Length in bytes, then UTF-8. */
   text(value: string): void {
-    this.sizedBytes(encodeText(value))
+    const length = Buffer.byteLength(value)
+    this.integer(length)
+    if (this.#length + length > this.#buffer.length) this.#grow(length)
+    this.#length += this.#buffer.write(value, this.#length)
   }
 
   /** What was written, as a copy that is the caller's own. */

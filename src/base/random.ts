@@ -33,7 +33,11 @@ export function seededRandom(seed: number): Random {
     return result
   }
   for (let i = 0; i < 20; i++) next()
-  return fromBytes((length) => Uint8Array.from({ length }, () => next() >>> 24))
+  return fromBytes((length) => {
+    const drawn = new Uint8Array(length)
+    for (let i = 0; i < length; i++) drawn[i] = next() >>> 24
+    return drawn
+  })
 }
 
 function rotate(value: number, bits: number): number {

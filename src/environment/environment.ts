@@ -290,6 +290,10 @@ export class Environment implements Replica {
     return this.#opening
   }
 
+  get places(): number {
+    return this.storage.shards().size + this.roster.places
+  }
+
   /** Commits since this environment was opened. */
   get sequence(): number {
     return this.#sequence

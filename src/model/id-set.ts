@@ -74,16 +74,25 @@ export class IdSet {
   }
 
   /** The maximal runs of neighbouring ids, ascending. Add nothing while you walk them. */
-  ranges(): Iterable<IdRange> {
-    return this.#runs(idsPerBlock, false)
+  *ranges(): Iterable<IdRange> {
+    for (let [end, left] = [0, this.#count]; left > 0;) {
+      const first = this.#next(end, false)
+      end = this.#next(first, true)
+      left -= end - first
+      yield [first, end - 1]
+    }
   }
 
   /** The maximal runs of ids below `total`, at most 65,536, that are not in the set, ascending. */
-  missing(total: number): Iterable<IdRange> {
+  *missing(total: number): Iterable<IdRange> {
     if (!Number.isInteger(total) || total < 0 || total > idsPerBlock) {
       throw new RangeError(`a block has 0 to ${idsPerBlock} ids in all, not ${total}`)
     }
-    return this.#runs(total, true)
+    for (let first = this.#next(0, true); first < total;) {
+      const end = this.#next(first, false)
+      yield [first, Math.min(end, total) - 1]
+      first = this.#next(end, true)
+    }
   }
 
   clone(): IdSet {
@@ -152,15 +161,6 @@ export class IdSet {
     const view = new DataView(bytes.buffer, 1)
     this.#words.forEach((word, index) => view.setUint32(index * 4, word, true))
     return bytes
-  }
-
-  /** The runs below `total` of ids in the set, or of those not in it. */
-  *#runs(total: number, absent: boolean): Iterable<IdRange> {
-    for (let first = this.#next(0, absent); first < total;) {
-      const end = this.#next(first, !absent)
-      yield [first, Math.min(end, total) - 1]
-      first = this.#next(end, absent)
-    }
   }
 
   /** The first id from `from` on that is in the set, or not in it; 65,536 if there is none. */

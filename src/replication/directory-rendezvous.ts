@@ -137,8 +137,9 @@ class DirectoryRendezvous implements Rendezvous {
   #see(listed: readonly string[], nowMs: number): void {
     const namesOf = new Map<string, string[]>()
     for (const name of listed) {
-      const names = namesOf.get(environmentIn(name))
-      if (names === undefined) namesOf.set(environmentIn(name), [name])
+      const environment = environmentIn(name)
+      const names = namesOf.get(environment)
+      if (names === undefined) namesOf.set(environment, [name])
       else names.push(name)
     }
     for (const [environment, names] of namesOf) {

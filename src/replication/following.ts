@@ -28,8 +28,8 @@ export interface FollowingOptions {
   readonly writersOf: (worker: string) => Iterable<string>
   /** Shards of which something is here. */
   readonly held: () => Iterable<ShardName>
-  /** Grows whenever something of `held` or `writersOf` may have changed. */
-  readonly changes: () => number
+  /** Grows whenever something of `held` or `writersOf` changes. */
+  readonly places: () => number
 }
 
 /** What has to be told. */
@@ -67,8 +67,8 @@ export class Following<Link> {
   #custody = new Set<string>()
   #wanted = new Set<string>()
   #custodyAtMs = 0
-  /** `changes` of the replica and of the partners when custody was last decided; `undefined`: it has to be decided anew. */
-  #decidedAfter: { readonly replica: number; readonly partners: number } | undefined
+  /** Places, and changes of members, when custody was last decided; `undefined`: it has to be decided anew. */
+  #decidedAt: { readonly places: number; readonly members: number } | undefined
   /** What is followed has to be put together anew. */
   #isStale = false
 
@@ -119,7 +119,7 @@ export class Following<Link> {
   follow(patterns: readonly string[]): void {
     this.#asked = new Interest(patterns)
     this.#isStale = true
-    this.#decidedAfter = undefined
+    this.#decidedAt = undefined
   }
 
   /** Patterns to be followed as well, until the returned function is called. Throws `OPTION_INVALID`. */
@@ -135,13 +135,13 @@ export class Following<Link> {
 
   joined(link: Link, environment: string): void {
     this.#neighbours.set(link, { environment, interest: allShards, entrusted: [], told: '' })
-    this.#decidedAfter = undefined
+    this.#decidedAt = undefined
     this.#custodyAtMs = 0
   }
 
   left(link: Link): void {
     this.#neighbours.delete(link)
-    this.#decidedAfter = undefined
+    this.#decidedAt = undefined
   }
 
   /** A peer tells what it follows. */
@@ -155,7 +155,7 @@ export class Following<Link> {
     const neighbour = this.#neighbours.get(link)
     if (neighbour === undefined) return
     neighbour.entrusted = workers
-    this.#decidedAfter = undefined
+    this.#decidedAt = undefined
     this.#custodyAtMs = 0
   }
 
@@ -192,7 +192,7 @@ export class Following<Link> {
       if (this.#own.has(worker)) continue
       this.#own.add(worker)
       this.#isStale = true
-      this.#decidedAfter = undefined
+      this.#decidedAt = undefined
     }
   }
 
@@ -201,10 +201,10 @@ export class Following<Link> {
     this.#custodyAtMs = nowMs + custodyIntervalMs
     for (const { environment } of this.#neighbours.values()) this.#partners.saw(environment, nowMs)
     this.#partners.tick(nowMs)
-    const { replica, partners } = this.#decidedAfter ?? {}
-    const now = { replica: this.#options.changes(), partners: this.#partners.changes }
-    if (now.replica === replica && now.partners === partners) return []
-    this.#decidedAfter = now
+    const last = this.#decidedAt
+    const now = { places: this.#options.places(), members: this.#partners.changes }
+    if (now.places === last?.places && now.members === last.members) return []
+    this.#decidedAt = now
     return this.#decideCustody()
   }
 

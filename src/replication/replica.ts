@@ -37,6 +37,8 @@ export interface ReplicaView {
   shards(): Iterable<ShardState>
   /** Changes of all shards since this environment was opened: while it stays, all that is seen here does. */
   readonly sequence: number
+  /** Grows with each shard, and each store of a worker, that is new here: while it stays, there are the same shards, written in the same stores. */
+  readonly places: number
   /** How far a shard has got; nothing of one that is not here. */
   clocks(shard: ShardName): Clocks
   /** Digest over all shards, 32 hexadecimal characters: a hash over all of them, for peers that do not know sums. */

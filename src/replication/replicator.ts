@@ -228,8 +228,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const held = function* (): Iterable<ShardName> {
       for (const { shard } of replica.shards()) yield shard
     }
-    const changes = (): number => replica.sequence
-    this.#following = new Following(this.environment, { follow, partners, own, writersOf, held, changes })
+    const places = (): number => replica.places
+    this.#following = new Following(this.environment, { follow, partners, own, writersOf, held, places })
     this.#plan = new DialPlan(this.environment, options.random)
     this.#membership = new Membership(
       this.environment,

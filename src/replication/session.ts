@@ -241,6 +241,15 @@ export class Session {
   #resumeToken: number | undefined
   /** What the peer follows. */
   #theirs: Interest = allShards
+  /** The newest digest over what both follow, and what it was made of. */
+  #lastRoot:
+    | {
+        readonly sequence: number
+        readonly ours: Interest
+        readonly theirs: Interest
+        readonly digest: string
+      }
+    | undefined
   #agreedMs = -Infinity
   #lag: Lag | undefined
 
@@ -613,12 +622,19 @@ export class Session {
     return hashOfBoth(this.#ours, this.#theirs)
   }
 
-  /** Over the shards that both follow. */
+  /** Over the shards that both follow; the same as last time where nothing that it is made of has changed. */
   #rootDigest(): string {
     const { replica } = this.#options
     if (this.#isWhole) return replica.rootDigest()
-    const shards = followedOf(followedOf(replica.shards(), this.#ours), this.#theirs)
-    return rootDigest(shards.map((state) => [state.shard, state]))
+    const { sequence } = replica
+    const ours = this.#ours
+    const theirs = this.#theirs
+    const last = this.#lastRoot
+    if (last?.sequence === sequence && last.ours === ours && last.theirs === theirs) return last.digest
+    const shards = followedOf(followedOf(replica.shards(), ours), theirs)
+    const digest = rootDigest(shards.map((state) => [state.shard, state]))
+    this.#lastRoot = { sequence, ours, theirs, digest }
+    return digest
   }
 
   #messagesOf(push: Push, updates: readonly ShardUpdate[]): readonly Uint8Array[] {

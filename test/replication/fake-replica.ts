@@ -16,6 +16,7 @@ export class FakeReplica implements Replica {
   readonly shardCells = new Map<ShardName, Map<number, string[]>>()
   /** While set, every update is refused. */
   isRefusing = false
+  sequence = 0
   /** Messages that `apply` was called with. */
   applied = 0
   readonly #incarnation: number
@@ -45,7 +46,7 @@ export class FakeReplica implements Replica {
       const contents = this.#contents(shard, this.#incarnation)
       const run: Run = [this.#incarnation, contents.length, [content]]
       contents.push(content)
-      this.#digests.delete(shard)
+      this.#changed(shard)
       return { shard, update: pack([run]) as Update }
     })
     for (const listener of this.#listeners) listener(updates)
@@ -57,8 +58,8 @@ export class FakeReplica implements Replica {
     }
   }
 
-  get sequence(): number {
-    return this.#steps.length
+  get places(): number {
+    return this.shardCells.size
   }
 
   clocks(shard: ShardName): Clocks {
@@ -75,7 +76,7 @@ export class FakeReplica implements Replica {
         repaired++
       }
     }
-    this.#digests.delete(shard)
+    this.#changed(shard)
     return repaired
   }
 
@@ -143,7 +144,7 @@ export class FakeReplica implements Replica {
         const known = this.#contents(shard, incarnation)
         known.push(...contents.slice(known.length - from))
       }
-      this.#digests.delete(shard)
+      this.#changed(shard)
       if (equalClocks(before, this.#clocks(shard))) continue
       news.set(shard, this.#clocks(shard))
       this.#steps.push({ shard, before })
@@ -169,7 +170,12 @@ export class FakeReplica implements Replica {
   corrupt(name: string): void {
     const shard = parseShardName(name)
     for (const contents of this.shardCells.get(shard)?.values() ?? []) contents[0] = 'corrupted'
+    this.#changed(shard)
+  }
+
+  #changed(shard: ShardName): void {
     this.#digests.delete(shard)
+    this.sequence++
   }
 
   /** Everything it holds, comparable. */

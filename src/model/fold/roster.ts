@@ -34,6 +34,7 @@ export class Roster {
   readonly #incarnations = new Set<number>()
   /** Worker to the stores that it wrote in, ever. */
   readonly #environments = new Map<string, Set<string>>()
+  #places = 0
   readonly #newestSeals = new Map<string, Opening>()
   readonly #newestOpenings = new Map<string, Opening>()
   #sealsLearnt = 0
@@ -59,9 +60,7 @@ export class Roster {
         job: cell.job,
         opening: cell.opening,
       })
-      const environments = this.#environments.get(worker)
-      if (environments === undefined) this.#environments.set(worker, new Set([cell.environment]))
-      else environments.add(cell.environment)
+      this.#foundIn(worker, cell.environment)
       raise(this.#newestOpenings, worker, cell.opening)
     }
     if (cell?.kind === 'seal') {
@@ -70,6 +69,14 @@ export class Roster {
       this.#sealsLearnt++
       raise(this.#newestOpenings, worker, cell.opening)
     }
+  }
+
+  #foundIn(worker: string, environment: string): void {
+    let environments = this.#environments.get(worker)
+    if (environments === undefined) this.#environments.set(worker, (environments = new Set()))
+    if (environments.has(environment)) return
+    environments.add(environment)
+    this.#places++
   }
 
   #remove(shard: ShardName, dead: LiveCell): void {
@@ -125,6 +132,11 @@ export class Roster {
   /** Environments that a worker was heard of in, also earlier. */
   environmentsOf(worker: string): ReadonlySet<string> {
     return this.#environments.get(worker) ?? nowhere
+  }
+
+  /** How many pairs of a worker and a store that it was heard of in there are: while it stays, so does what `environmentsOf` says. */
+  get places(): number {
+    return this.#places
   }
 
   /** True where a cell of this incarnation counts for nothing. */

@@ -46,6 +46,8 @@ const retransmissionsMax = 6
 const windowBytes = 16_384
 const replayedMax = 64
 const broken: Close = { code: 1006, reason: '' }
+/** One for all dials: a stack for each would cost more than the dial. */
+const nobodyThere = new Error('nobody is there')
 
 export class SimulatedNetwork {
   conditions = goodNetwork()
@@ -130,7 +132,7 @@ export class SimulatedNetwork {
     const isCut = this.isBlocked(host.name, name) || this.isBlocked(name, host.name)
     await host.time.wait(isCut ? 5_000 : 2 * this.choices.between(least, most))
     if (isCut || door === undefined || this.#doors.get(address) !== door || host.time.isDead) {
-      throw new Error(`nobody is at ${address}`)
+      throw nobodyThere
     }
     const near = new SimulatedLink(this, host, address)
     const far = new SimulatedLink(this, door.host, host.name)

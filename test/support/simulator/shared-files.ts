@@ -75,11 +75,11 @@ export class SharedFiles {
 
   /** Names in a directory, as the server has them. */
   list(directory: string): string[] {
-    const names = new Set<string>()
-    for (const path of this.files.keys()) if (parentOf(path) === directory) names.add(nameOf(path))
-    for (const path of this.directories)
-      if (parentOf(path) === directory && path !== '/') names.add(nameOf(path))
-    return [...names].sort()
+    const start = directory === '/' ? 1 : directory.length + 1
+    const isWithin = (path: string): boolean =>
+      path.lastIndexOf('/') === start - 1 && path.startsWith(directory)
+    const paths = [...this.files.keys(), ...this.directories].filter((path) => path !== '/' && isWithin(path))
+    return paths.map((path) => path.slice(start)).sort()
   }
 
   /** Changes a bit of a file that lies there. */
@@ -281,8 +281,4 @@ function factsOf(size: number, isFile: boolean): FileFacts {
 
 function parentOf(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/'
-}
-
-function nameOf(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1)
 }

@@ -275,6 +275,7 @@ export class Simulation {
     }
     await schedule.run(schedule.nowMs + 3_000, () => oracle.violation !== undefined)
     for (const computer of this.computers) this.start(computer)
+    for (const { store } of this.processes) void store.version // Settles what is coalesced.
     const beganMs = schedule.nowMs
     const rounds = 3 * Math.ceil(Math.log2(Math.max(2, this.processes.length))) + 10
     const handOverMs = options.partners > 0 ? announcedMs + memberLeaseMs : 0
@@ -295,8 +296,9 @@ export class Simulation {
 
   #areSame(): boolean {
     const { processes } = this
-    for (const { store } of processes) void store.version // Settles what is coalesced.
-    if (new Set(processes.map(({ digest }) => digest)).size <= 1) return true
+    const [first, ...others] = processes
+    const digest = first?.digest
+    if (others.every((other) => other.digest === digest)) return true
     return this.options.follow !== 'all' && this.#difference() === undefined
   }
 

@@ -93,7 +93,12 @@ function run(test) {
   rmSync(report, { force: true })
   const vitest = join(root, 'node_modules/vitest/vitest.mjs')
   const args = [vitest, 'run', test, '--bail=1', '--reporter=json', `--outputFile=${report}`]
-  const env = { ...process.env, PROPERTY_RUNS: String(propertyRuns), PROPERTY_SEED: '1', NO_COLOR: '1' }
+  const histories = {
+    PROPERTY_RUNS: String(propertyRuns),
+    SIMULATOR_SEEDS: String(propertyRuns),
+    PROPERTY_SEED: '1',
+  }
+  const env = { ...process.env, ...histories, NO_COLOR: '1' }
   const start = performance.now()
   const { status, error } = spawnSync(process.execPath, args, {
     cwd: copy,

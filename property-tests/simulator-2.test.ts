@@ -1,0 +1,4 @@
+/** The second part of the seeds of `simulator.test.ts`. */
+import { testSeeds } from './support/simulated-seeds.ts'
+
+testSeeds(2)

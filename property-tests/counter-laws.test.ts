@@ -55,8 +55,8 @@ interface Message {
 
 const noLife: Life = { added: 0, taken: 0, observed: 0, observations: 0 }
 const itemsInAll = 200_000
-const items = 30
-const everyId = Array.from({ length: items }, (_, item) => idOf(item))
+const itemCount = 30
+const everyId = Array.from({ length: itemCount }, (_, item) => idOf(item))
 
 /** How often what is hard to get right came about, in all histories. */
 const times = { crash: 0, lost: 0, repeated: 0, doubled: 0 }
@@ -111,7 +111,7 @@ class History {
     const weights = { count: 8, work: 8, flush: 3, send: 5, deliver: 9, copy: 2, crash: 2, import: 1 }
     const kind = this.choices.weighted(weights)
     if (kind === 'count') this.#count(place)
-    if (kind === 'work') this.#work(place, this.choices.below(items))
+    if (kind === 'work') this.#work(place, this.choices.below(itemCount))
     if (kind === 'flush') this.#flush(place)
     if (kind === 'send') this.#send(place)
     if (kind === 'deliver') this.#deliver(place)
@@ -121,7 +121,7 @@ class History {
     if (kind === 'import') this.#import(place)
     checkPlace(place)
     // A look at one is a look at its block: all of them at the end.
-    const id = everyId[this.log.length % items] as number
+    const id = everyId[this.log.length % itemCount] as number
     expect(has(place.store, id)).toBe(idsOf(place.known).has(id))
   }
 

@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { seededRandom } from '../../../src/base/random.ts'
+import { ContextStoreError } from '../../../src/errors.ts'
 import { openStore } from '../../../src/open-store.ts'
 import type { Store } from '../../../src/store.ts'
 import { Choices } from '../../../property-tests/support/choices.ts'
@@ -45,9 +46,9 @@ export interface ConnectsReport {
 
 const secret = 'the secret of a job that is soaked'
 const job = 'soak'
-const atOnce = 8
+const atOnce = 4
 /** For whatever a guest waits for; machines stall. */
-const patienceMs = 120_000
+const patienceMs = 60_000
 const waves = 20
 /** Longest until a silent link is given up and everything is closed, milliseconds. */
 const quietMaxMs = 90_000
@@ -165,12 +166,14 @@ class ConnectsSoak {
       await new Promise((resolve) => setTimeout(resolve, choices.below(15)))
     } else {
       const { reached } = await guest.sync({ timeoutMs: patienceMs })
-      if (reached.length === 1) this.reached++
-      if (guest.count(['of the host']) !== 50) throw new Error('a guest that has synced lacks something')
+      if (reached.length === 1) {
+        this.reached++
+        if (guest.count(['of the host']) !== 50) throw new Error('a guest that has synced lacks something')
+      }
     }
     if (ending === 'writes' || ending === 'returns') {
       guest.set(['of guests', lane], number)
-      await guest.flush({ copies: 1, timeoutMs: patienceMs })
+      await guest.flush({ copies: 1, timeoutMs: patienceMs }).catch(unlessNotReplicated)
     }
     if (ending.startsWith('is killed')) proxy.cut()
     if (ending === 'goes silent') proxy.pause()
@@ -178,4 +181,9 @@ class ConnectsSoak {
     if (ending === 'goes silent') this.#silent.set(proxy, localAddress)
     else await proxy.close()
   }
+}
+
+/** On a machine that has no time for us nobody is reached in time; what counts is that nothing is left. */
+function unlessNotReplicated(error: unknown): void {
+  if (!(error instanceof ContextStoreError) || error.code !== 'NOT_REPLICATED') throw error
 }

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { queryObjects, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { Environment } from '../../../src/environment.ts'
+import { Environment } from '../../../src/environment/environment.ts'
 import { PeerLink } from '../../../src/replication/peer-link.ts'
 import { Session } from '../../../src/replication/session.ts'
 import { SyncRound } from '../../../src/replication/sync-round.ts'

@@ -7,7 +7,6 @@
  */
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { silentLog } from '../src/base/log.ts'
@@ -32,12 +31,13 @@ import { checkRuns } from './support/jobs.ts'
 
 const { PROPERTY_RUNS = '300', PROPERTY_SEED = '1' } = process.env
 const [runs, firstSeed] = [Number(PROPERTY_RUNS), Number(PROPERTY_SEED)]
+const seeds = `seeds ${firstSeed} to ${firstSeed + runs - 1}`
 const framesPerRun = 100
 const secret = Buffer.from('the secret of this job, which is long enough')
 const job = 'job'
 const patience = { timeout: 120_000 + runs * 400 }
-/** How long a turn of the event loop may take before it counts as a hang, milliseconds. Far above what was measured: machines stall, too. */
-const hangMs = 5_000
+/** How much of a processor a turn of the event loop may take before it counts as a hang, milliseconds. Not by the clock on the wall: machines stall, too. */
+const hangMs = 250
 
 const attacks = {
   mutated: 6,
@@ -64,7 +64,7 @@ test(`${runs} hostile handshakes let nobody in, change nothing and stop nothing`
   const address = store.stats().addresses[0] as string
   const recorded = (await knock(address, 'honest', new Choices(0), [], localAddressOf(0))).sent
   const count = new Map<Attack, number>()
-  using delay = watchEventLoop()
+  using turns = watchEventLoop()
   await checkRuns(async (choices) => {
     const attack = choices.weighted(attacks)
     const seen = await knock(address, attack, choices, recorded, localAddressOf(choices.below(1 << 16)))
@@ -80,9 +80,9 @@ test(`${runs} hostile handshakes let nobody in, change nothing and stop nothing`
   expect(friend.count(['kept'])).toBe(50)
   await friend.close()
   expect(store.digest).toBe(digest)
-  expect(delay.worstMs).toBeLessThan(hangMs)
+  expect(turns.worstMs).toBeLessThan(hangMs)
   const figures = [...count].map(([attack, times]) => `${attack} ${times}`).join(', ')
-  console.info(`handshakes: ${figures}; longest turn of the event loop ${delay.worstMs.toFixed(0)} ms`)
+  console.info(`handshakes, ${seeds}: ${figures}; longest turn ${turns.worstMs.toFixed(0)} ms of a processor`)
 })
 
 /** One connection of a stranger who plays one attack, from an address of its own: the store limits how often one may ask. */
@@ -230,14 +230,16 @@ test(
     const total = { refused: 0, changed: 0, unchanged: 0, ended: 0 }
     let worstMs = 0
     await checkRuns((choices) => {
+      const runStartMs = processorMs()
+      let longestMs = 0
       const victim = openAlone('victim')
       victim.set(['kept'], 1)
       let session: Played | undefined
       for (let frame = 0; frame < framesPerRun; frame++) {
         session ??= new Played(victim, choices)
-        const start = performance.now()
+        const startMs = performance.now()
         const outcome = session.attack(choices.pick(messages))
-        worstMs = Math.max(worstMs, performance.now() - start)
+        longestMs = Math.max(longestMs, performance.now() - startMs)
         total[outcome]++
         if (session.isOver) {
           session = undefined
@@ -247,13 +249,16 @@ test(
       readEverything(victim)
       if (victim.get(['kept']) !== 1) throw new Error('a cell of another shard was changed')
       void victim.close()
+      // A frame took no more of a processor than its run, and no longer than the clock says. To ask for the former at each frame would take as long as the frame.
+      worstMs = Math.max(worstMs, Math.min(longestMs, processorMs() - runStartMs))
     }, runs)
     const frames = runs * framesPerRun
     expect(total.refused).toBeGreaterThan(frames / 4)
     expect(total.changed).toBeGreaterThan(0)
     expect(worstMs).toBeLessThan(hangMs)
-    const seeds = `seeds ${firstSeed} to ${firstSeed + runs - 1}`
-    console.info(`${frames} frames, ${seeds}: ${JSON.stringify(total)}, longest ${worstMs.toFixed(0)} ms`)
+    console.info(
+      `${frames} frames, ${seeds}: ${JSON.stringify(total)}, longest ${worstMs.toFixed(0)} ms of a processor`,
+    )
   },
 )
 
@@ -454,14 +459,24 @@ function readEverything(store: Store): void {
   void [...store.journal.events()]
 }
 
-/** Watches how long turns of the event loop take, until it is disposed of. */
+/** Processor time of this process, all of its threads, milliseconds. */
+function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1_000
+}
+
+/** Watches how much of a processor the turns of the event loop take, until it is disposed of: a timer that is due in each sees all that was taken since the last. */
 function watchEventLoop(): Disposable & { readonly worstMs: number } {
-  const delay = monitorEventLoopDelay({ resolution: 10 })
-  delay.enable()
+  let [worstMs, lastMs] = [0, processorMs()]
+  const timer = setInterval(() => {
+    const nowMs = processorMs()
+    worstMs = Math.max(worstMs, nowMs - lastMs)
+    lastMs = nowMs
+  }, 5)
   return {
     get worstMs() {
-      return delay.max / 1e6
+      return worstMs
     },
-    [Symbol.dispose]: () => void delay.disable(),
+    [Symbol.dispose]: () => clearInterval(timer),
   }
 }

@@ -47,6 +47,8 @@ const closeMaxMs = 1_000
 const askedMs = 10
 /** How long a sync waits for the rendezvous to name new peers, milliseconds. */
 const lookMaxMs = 2_000
+/** Failures that are remembered as told. Of more, the oldest would be told again. */
+const warnedMax = 1_000
 /** Time between two looks at the rendezvous, in the first minute and later, jittered by a quarter, milliseconds. */
 const lookIntervalMs = { first: 2_000, later: 10_000, firstFor: 60_000 } as const
 
@@ -433,7 +435,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#findLinkTo(peer)
     this.#dissemination.joined(link)
     if (link.reader === undefined) this.#following.joined(link, peer)
-    this.#warned.delete(link.address)
+    this.#warned.delete(placeOf(link))
     this.#options.log.info('a peer is connected', { peer, address: link.address })
     this.#confirmNewest(link)
     this.#advanceRounds(peer)
@@ -501,7 +503,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const facts = { peer: environment, address, code: close.code, reason: close.reason }
     const isQuiet = close.code === closes.self.code || close.code === closes.duplicate.code
     if (environment !== undefined && !isQuiet) this.#options.log.info('a peer is disconnected', facts)
-    else if (!isQuiet) this.#warnOnce(address, 'a link did not come about', facts)
+    else if (!isQuiet) this.#warnOnce(placeOf(link), 'a link did not come about', facts)
     const hasLeft = close.code === closes.bye.code && environment !== undefined && link.reader === undefined
     if (hasLeft) for (const round of this.#rounds.values()) round.left(environment)
     this.#advanceRounds(environment ?? dial?.key)
@@ -738,12 +740,19 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #warnOnce(key: string, message: string, facts: Readonly<Record<string, unknown>>): void {
     if (this.#warned.has(key) || this.#closed !== undefined) return
     this.#warned.add(key)
+    const [oldest = key] = this.#warned
+    if (this.#warned.size > warnedMax) this.#warned.delete(oldest)
     this.#options.log.warn(message, facts)
   }
 
   #nowMs(): number {
     return this.#options.time.monotonic()
   }
+}
+
+/** Where a link is to or from. Who dials comes from another port each time. */
+function placeOf({ role, address }: PeerLink): string {
+  return role === 'dialer' ? address : address.replace(/:\d+$/, '')
 }
 
 function nobody(): Iterable<string> {

@@ -35,6 +35,7 @@ import {
 } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { AbsenceFilter } from './absence-filter.ts'
+import { keepNewest } from './cursors.ts'
 import type { Failpoint } from './failpoints.ts'
 import { environmentFolders, indexFolder, logFolder } from './directory.ts'
 import { FreeSpace } from './free-space.ts'
@@ -238,7 +239,7 @@ class LmdbStorage implements Storage {
   /** A cursor into a part of this feed that is not kept any more says nothing. */
   #loadCursors(): void {
     for (const [environment, cursor] of this.#log.cursors()) {
-      if (this.#log.holds(cursor.ours)) this.#cursors.set(environment, cursor)
+      if (this.#log.holds(cursor.ours)) this.#takeCursor(environment, cursor)
       else this.#unwrittenCursors.add(environment)
     }
   }
@@ -467,12 +468,17 @@ class LmdbStorage implements Storage {
     const { theirs, ours, followed } = cursor
     const isKnown = before?.theirs === theirs && before.ours === ours && before.followed === followed
     if (this.#isClosed || isKnown) return
-    this.#cursors.set(environment, cursor)
+    this.#takeCursor(environment, cursor)
     this.#unwrittenCursors.add(environment)
     this.#cursorTimer ??= this.#options.time.after(cursorMs, () => {
       this.#areCursorsDue = true
       this.#schedule()
     })
+  }
+
+  #takeCursor(environment: string, cursor: Cursor): void {
+    const forgotten = keepNewest(this.#cursors, environment, cursor)
+    if (forgotten !== undefined) this.#unwrittenCursors.add(forgotten)
   }
 
   #cursorWrites(): { readonly writes: readonly Write<LmdbTable>[]; readonly written: () => void } {

@@ -12,6 +12,7 @@ import {
 } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
 import { CellIndex, changedLists } from './cell-index.ts'
+import { keepNewest } from './cursors.ts'
 import {
   noStatistics,
   soundHealth,
@@ -96,7 +97,7 @@ export class MemoryStorage implements Storage {
   }
 
   keepCursor(environment: string, cursor: Cursor): void {
-    this.#cursors.set(environment, cursor)
+    keepNewest(this.#cursors, environment, cursor)
   }
 
   async close(): Promise<void> {}

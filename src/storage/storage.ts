@@ -138,7 +138,7 @@ export interface Storage {
    */
   readonly position: number | undefined
 
-  /** Cursors by the environment at the other end. Those of which the feed here does not reach back far enough may be missing. */
+  /** Cursors by the environment at the other end. Those of which the feed here does not reach back far enough may be missing, and of very many the oldest are (`cursors.ts`). */
   readonly cursors: ReadonlyMap<string, Cursor>
 
   /** Takes a cursor in the place of the one before. It is durable with all that is committed now, some seconds later, or never: then what it says is only older. */

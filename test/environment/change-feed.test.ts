@@ -6,6 +6,7 @@ import type { Clocks } from '../../src/model/clocks.ts'
 import { encodeDiff, encodeState, ShardDocument, type ShardView } from '../../src/model/shard-document.ts'
 import type { Update } from '../../src/model/update.ts'
 import type { ShardName } from '../../src/model/shard.ts'
+import { cursorsMax } from '../../src/storage/cursors.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { openAt, temporaryDirectory } from '../storage/places.ts'
 import { environmentOf, meet, openAlone } from '../support/meet.ts'
@@ -111,6 +112,28 @@ describe('on disk', () => {
     expect(changedSince(second, position)?.size).toBe(0)
     const moments = written.moments.filter((moment) => changedSince(second, moment.position) !== undefined)
     check({ moments, others: written.others, storage: second })
+    await second.close()
+  })
+
+  test('of very many cursors the newest are kept, also after closing', async () => {
+    const directory = temporaryDirectory()
+    const first = await openAt(directory)
+    history(7, first, 10)
+    await first.flush()
+    const { position = -1 } = first
+    const nameOf = (number: number) => number.toString(16).padStart(8, '0')
+    for (let i = 0; i < cursorsMax + 10; i++) {
+      first.keepCursor(nameOf(i), { theirs: i, ours: position })
+      if (i % 1_000 === 0) first.keepCursor(nameOf(0), { theirs: 10_000 + i, ours: position })
+    }
+    await first.close()
+    const second = await openAt(directory)
+    for (const { cursors } of [first, second]) {
+      expect(cursors.size).toBe(cursorsMax)
+      expect(cursors.get(nameOf(0))).toEqual({ theirs: 14_000, ours: position })
+      expect(cursors.has(nameOf(9))).toBe(false)
+      expect(cursors.has(nameOf(11))).toBe(true)
+    }
     await second.close()
   })
 

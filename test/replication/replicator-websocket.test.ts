@@ -155,7 +155,8 @@ test('a peer that reads nothing for a while does not make us keep what it misses
 test('whoever does not know the secret changes nothing and takes nobody down', async () => {
   const a = new FakeReplica('1a')
   a.write('secret', 'context/a/all')
-  const first = await start(a)
+  const warnings: string[] = []
+  const first = await start(a, { log: { ...silentLog, warn: (message) => warnings.push(message) } })
   const before = structuredClone(a.content)
   const url = first.addresses()[0] + websocketPath
   const codes: number[] = []
@@ -168,6 +169,8 @@ test('whoever does not know the secret changes nothing and takes nobody down', a
     codes.push(await new Promise((resolve) => socket.on('close', resolve)))
   }
   expect(codes).toEqual([4400, 4400, 4400, 4400, 4400])
+  // They come from another port each time, and are told of once.
+  expect(warnings).toEqual(['a link did not come about'])
   expect(received).toHaveLength(5)
   expect(Buffer.concat(received).includes('secret')).toBe(false)
   const intruder = await start(new FakeReplica('2b'), { peers: first.addresses(), secret: Buffer.alloc(32) })

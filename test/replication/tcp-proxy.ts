@@ -7,7 +7,7 @@ export class TcpProxy {
   readonly #sockets = new Map<Socket, Socket>()
   #isCut = false
 
-  private constructor(target: { host: string; port: number }) {
+  private constructor(target: { host: string; port: number; localAddress?: string }) {
     this.#server = createServer((near) => {
       if (this.#isCut) return near.destroy()
       const far = connect(target)
@@ -26,16 +26,26 @@ export class TcpProxy {
     })
   }
 
-  /** In front of a `ws://host:port` address. */
-  static async before(address: string): Promise<TcpProxy> {
+  /**
+   * In front of a `ws://host:port` address.
+   *
+   * @param localAddress where it dials from. @default the system's choice
+   */
+  static async before(address: string, localAddress?: string): Promise<TcpProxy> {
     const { hostname, port } = new URL(address)
-    const proxy = new TcpProxy({ host: hostname, port: Number(port) })
+    const from = localAddress === undefined ? {} : { localAddress }
+    const proxy = new TcpProxy({ host: hostname, port: Number(port), ...from })
     await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve))
     return proxy
   }
 
   get address(): string {
     return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  /** Connections that are open at either side. */
+  get connections(): number {
+    return this.#sockets.size
   }
 
   /** Breaks every connection and lets none come about. */

@@ -135,6 +135,9 @@ export class DiskStorage extends MemoryStorage {
   }
 
   override keepCursor(environment: string, cursor: Cursor): void {
+    const before = this.cursors.get(environment)
+    const { theirs, ours, followed } = cursor
+    if (before?.theirs === theirs && before.ours === ours && before.followed === followed) return
     super.keepCursor(environment, cursor)
     this.#disk.cursors.push({ environment, cursor, commits: this.#disk.log.length })
   }

@@ -39,9 +39,12 @@ export interface NetworkEvents {
 
 export type HostileKind = 'repeat' | 'replay' | 'swap' | 'damage'
 
-/** Time after which a lost frame is sent again, doubled each time; and how often until the link breaks. */
+/** Time after which a lost frame is sent again, doubled each time, as TCP does; the longest; and how often until the link breaks. */
 const retransmitMs = 200
+const retransmitMaxMs = 120_000
 const retransmissionsMax = 6
+/** A request to connect is sent again after 1 s and 3 s, as Linux does; after 5 s the transport gives up. */
+const connectRetriesMs = [1_000, 2_000, 2_000] as const
 /** Bytes on the way that the sender need not keep. */
 const windowBytes = 16_384
 const replayedMax = 64
@@ -77,7 +80,7 @@ export class SimulatedNetwork {
     }
   }
 
-  /** Cuts one direction between two computers. What is sent meanwhile waits. */
+  /** Cuts one direction between two computers. What is sent meanwhile waits, and goes when it is sent again, not when the cut is over. */
   block(from: string, to: string): void {
     this.#blocked.set(`${from}>${to}`, (this.#blocked.get(`${from}>${to}`) ?? 0) + 1)
   }
@@ -86,7 +89,6 @@ export class SimulatedNetwork {
     const count = (this.#blocked.get(`${from}>${to}`) ?? 1) - 1
     if (count > 0) this.#blocked.set(`${from}>${to}`, count)
     else this.#blocked.delete(`${from}>${to}`)
-    for (const link of this.links) if (link.host.name === from) link.move()
   }
 
   isBlocked(from: string, to: string): boolean {
@@ -129,9 +131,10 @@ export class SimulatedNetwork {
     const { least, most } = this.conditions.delayMs
     const door = this.#doors.get(address)
     const name = address.slice(0, address.indexOf(':'))
-    const isCut = this.isBlocked(host.name, name) || this.isBlocked(name, host.name)
-    await host.time.wait(isCut ? 5_000 : 2 * this.choices.between(least, most))
-    if (isCut || door === undefined || this.#doors.get(address) !== door || host.time.isDead) {
+    const isCut = () => this.isBlocked(host.name, name) || this.isBlocked(name, host.name)
+    for (const waitMs of connectRetriesMs) if (isCut()) await host.time.wait(waitMs)
+    if (!isCut()) await host.time.wait(2 * this.choices.between(least, most))
+    if (isCut() || door === undefined || this.#doors.get(address) !== door || host.time.isDead) {
       throw nobodyThere
     }
     const near = new SimulatedLink(this, host, address)
@@ -182,6 +185,9 @@ export class SimulatedLink implements Link {
   #bytesOnTheWay = 0
   #arrivesAtMs = 0
   #freeAtMs = 0
+  /** Times that the frame which is next was sent into a cut; and whether the next time is planned. */
+  #tries = 0
+  #isTimed = false
   #isClosed = false
   #isOver = false
   #isVanished = false
@@ -236,8 +242,9 @@ export class SimulatedLink implements Link {
   move(): void {
     const { conditions, schedule, choices, events } = this.#network
     const other = this.#other as SimulatedLink
-    while (this.#waiting.length > 0 && !this.#isOver && !this.#isVanished) {
-      if (this.#network.isBlocked(this.host.name, other.host.name)) return
+    while (this.#waiting.length > 0 && !this.#isTimed && !this.#isOver && !this.#isVanished) {
+      if (this.#network.isBlocked(this.host.name, other.host.name)) return this.#retransmit()
+      this.#tries = 0
       if (this.#bytesOnTheWay > windowBytes) return
       const item = this.#waiting.shift() as Item
       const length = item instanceof Uint8Array ? item.length : 0
@@ -254,6 +261,16 @@ export class SimulatedLink implements Link {
       this.#arrivesAtMs = Math.max(this.#arrivesAtMs, this.#freeAtMs + delayMs)
       schedule.after(this.#arrivesAtMs - schedule.nowMs, () => this.#arrive(item, length))
     }
+  }
+
+  /** Into a cut: all that is to be sent waits until that is sent again, each time twice as long. */
+  #retransmit(): void {
+    const waitMs = Math.min(retransmitMs * 2 ** this.#tries++, retransmitMaxMs)
+    this.#isTimed = true
+    this.#network.schedule.after(waitMs, () => {
+      this.#isTimed = false
+      this.move()
+    })
   }
 
   /** The link is over at this end. */

@@ -21,17 +21,19 @@ class Scenario {
   readonly #name: string
   readonly #stores: number
 
-  constructor(name: string, stores = 2) {
+  constructor(name: string, stores = 2, options: { seed?: number; fullMeshMax?: number } = {}) {
     this.#name = name
     this.#stores = stores
+    const { seed = 1, ...more } = options
     this.simulation = new Simulation(
-      optionsOf(1, {
+      optionsOf(seed, {
         stores,
         families: [],
         rootIntervalMs,
         sendBufferBytesMax: 8 * 1024 * 1024,
         follow: 'all',
         partners: 0,
+        ...more,
       }),
     )
     // Nobody works but as the scenario says.
@@ -42,6 +44,13 @@ class Scenario {
   apart(): readonly Computer[] {
     const computers = Array.from({ length: this.#stores }, () => this.simulation.addComputer())
     this.#eachPair(computers, (from, to) => this.simulation.network.block(from, to))
+    for (const computer of computers) this.simulation.start(computer)
+    return computers
+  }
+
+  /** Computers whose processes run, and find one another. */
+  together(): readonly Computer[] {
+    const computers = Array.from({ length: this.#stores }, () => this.simulation.addComputer())
     for (const computer of computers) this.simulation.start(computer)
     return computers
   }
@@ -69,13 +78,34 @@ class Scenario {
     this.#eachPair(computers, (from, to) => this.simulation.network.block(from, to))
   }
 
+  /** Cuts half of them from the others for so long, while all write; returns the time from then until all are the same, milliseconds. */
+  async healHalves(computers: readonly Computer[], cutMs: number): Promise<number> {
+    const { network, schedule } = this.simulation
+    const [left, right] = [computers.slice(0, this.#stores / 2), computers.slice(this.#stores / 2)]
+    const pairs = left.flatMap(({ name }) => right.map((other) => [name, other.name] as const))
+    for (const [one, other] of pairs) network.block(one, other)
+    for (const [one, other] of pairs) network.block(other, one)
+    await this.pass(cutMs / 2)
+    for (const computer of computers) this.write(computer, 0, 3)
+    await this.pass(cutMs / 2)
+    if (this.areSame) throw new Error('what was cut in half is the same')
+    for (const [one, other] of pairs) network.unblock(one, other)
+    for (const [one, other] of pairs) network.unblock(other, one)
+    const beganMs = schedule.nowMs
+    while (!this.areSame && schedule.nowMs < beganMs + 120_000) await this.pass(100)
+    return schedule.nowMs - beganMs
+  }
+
+  get areSame(): boolean {
+    return new Set(this.simulation.processes.map(({ digest }) => digest)).size === 1
+  }
+
   /** Lets them meet, and measures. */
   async meet(computers: readonly Computer[]): Promise<ScenarioCost> {
     const { network, schedule } = this.simulation
     const [beganMs, frames, bytes] = [schedule.nowMs, network.frames, network.bytes]
     this.#eachPair(computers, (from, to) => network.unblock(from, to))
-    const areSame = () => new Set(this.simulation.processes.map(({ digest }) => digest)).size === 1
-    await schedule.run(schedule.nowMs + 120_000, areSame)
+    await schedule.run(schedule.nowMs + 120_000, () => this.areSame)
     const milliseconds = schedule.nowMs - beganMs
     return {
       scenario: this.#name,
@@ -144,4 +174,26 @@ export async function runScenarios(): Promise<ScenarioCost[]> {
   await heal.pass(60_000)
   costs.push(await heal.meet(computers))
   return costs
+}
+
+export interface HealingOptions {
+  readonly stores: number
+  readonly fullMeshMax?: number
+  readonly cutMs: number
+  readonly seed: number
+}
+
+/** Half of the stores is cut from the others for a while. Returns how long it takes from then until all are the same, milliseconds. */
+export async function healAfterCut({
+  stores,
+  cutMs,
+  seed,
+  fullMeshMax = 16,
+}: HealingOptions): Promise<number> {
+  const scenario = new Scenario('half is cut', stores, { seed, fullMeshMax })
+  const computers = scenario.together()
+  for (const computer of computers) scenario.write(computer, 0, 1)
+  await scenario.pass(30_000)
+  if (!scenario.areSame) throw new Error('stores have not found one another')
+  return scenario.healHalves(computers, cutMs)
 }

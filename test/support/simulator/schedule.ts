@@ -29,6 +29,11 @@ export class Schedule {
     return this.#events
   }
 
+  /** Events that are to happen, and were not cancelled. Cost: O(those). */
+  get planned(): number {
+    return this.#heap.reduce((count, { action }) => count + (action === undefined ? 0 : 1), 0)
+  }
+
   /** Plans an action. It must not throw. */
   after(delayMs: number, action: () => void): Timer {
     const atMs = this.#nowMs + Math.max(0, Math.ceil(delayMs))

@@ -34,7 +34,8 @@ import {
 } from './commit-file.ts'
 import { nodeFileSystem, removeQuietly, systemErrorCode, type FileSystem } from '../base/file-system.ts'
 import { ChangeRecord } from './change-record.ts'
-import { cellsOfSections, compareNames, type SnapshotOrigin } from './format.ts'
+import { codecNamed, type CodecName } from './codecs.ts'
+import { cellsOfSections, compareNames, type Codec, type SnapshotOrigin } from './format.ts'
 import {
   causeForFull,
   chainOf,
@@ -74,8 +75,8 @@ export interface CheckpointsOptions {
   readonly directory: string
   /** Name of the job, for people. */
   readonly job: string
-  /** Deflates: smaller files (context often to a fifth) for about 1 s of work per 100 MB. @default false */
-  readonly compress?: boolean
+  /** How files are compressed. @default 'none' */
+  readonly codec?: CodecName
   /** What stays; what is needed for restoring, and all with a tag, always does. @default the newest two */
   readonly keep?: Retention
   /** What writes this, for people. @default 'cairn-store' */
@@ -157,6 +158,7 @@ export class Checkpoints {
   readonly #source: SnapshotSource
   readonly #options: CheckpointsOptions
   readonly #fileSystem: FileSystem
+  readonly #codec: Codec
   readonly #unsubscribe: () => void
   #base: Base | undefined
   #instant: Instant | undefined
@@ -169,6 +171,7 @@ export class Checkpoints {
     this.#source = source
     this.#options = options
     this.#fileSystem = options.fileSystem ?? nodeFileSystem
+    this.#codec = codecNamed(options.codec ?? 'none')
     this.#unsubscribe = source.onCommit((changes) => this.#follow(changes))
   }
 
@@ -200,7 +203,7 @@ export class Checkpoints {
     checkRequest(request)
     assert(this.#instant === undefined, 'one checkpoint at a time')
     const { environment } = this.#source
-    const { directory, time, compress = false } = this.#options
+    const { directory, time } = this.#options
     const { tag = '', others = new Map<string, number>() } = request
     const fileSystem = this.#fileSystem
     const commit: CommitOptions = { fileSystem, random: this.#options.random, overwrite: true }
@@ -234,7 +237,7 @@ export class Checkpoints {
       const snapshot: FileToCommit = {
         path,
         write: async (sink) => {
-          ;({ fileSha256 } = await writeSnapshot(sink, origin, this.#sections(instant, base), compress))
+          ;({ fileSha256 } = await writeSnapshot(sink, origin, this.#sections(instant, base), this.#codec))
         },
       }
       const manifest: FileToCommit = {

@@ -62,6 +62,8 @@ const jobsDefault = 4
 const jobsMax = 16
 /** Sections up to this are held in memory, others are read twice. */
 const heldBytesMax = 4 * 1024 * 1024
+/** Memory for one that is held: a little more than most need. */
+const memoryBytesMin = 256 * 1024
 /** Of states that are joined so much is held, or read ahead. */
 const joinedBytesMax = 8 * 1024 * 1024
 /** Of each state that is joined so much is read at a time, less where they are many. */
@@ -220,6 +222,9 @@ class Merge {
   readonly #options: MergeOptions
   readonly #codec: Codec
   readonly #shards: ReadonlyMap<ShardName, Occurrence[]>
+  /** Memory that sections were read into and that is free again: as much as is read at a time, whatever the number of shards. */
+  readonly #memories: Buffer[] = []
+  readonly #inUse = new WeakMap<Section, Buffer>()
 
   constructor(inputs: SnapshotInputs, options: MergeOptions, wanted: Codec) {
     this.#inputs = inputs
@@ -252,6 +257,9 @@ class Merge {
       const { section, skipped } = await (underWay.shift() as Promise<MergedShard>)
       this.skipped.push(...skipped)
       if (section !== undefined) yield section
+      // It is written: what it was read into serves the next one.
+      const memory = section?.kind === 'stored' ? this.#inUse.get(section.section) : undefined
+      if (memory !== undefined) this.#memories.push(memory)
       shardsDone++
       onProgress?.({ shardsDone, shards: names.length })
     }
@@ -268,6 +276,17 @@ class Merge {
     return { section, skipped }
   }
 
+  #memoryFor(section: Section): Buffer {
+    const { storedBytes } = section
+    const free = this.#memories.pop()
+    const memory =
+      free !== undefined && free.length >= storedBytes
+        ? free
+        : Buffer.allocUnsafe(Math.max(storedBytes, memoryBytesMin))
+    this.#inUse.set(section, memory)
+    return memory
+  }
+
   /** All occurrences are equal: the bytes of any that is readable. */
   async #copy(equal: readonly Occurrence[], skipped: SkippedInput[]): Promise<SectionInput | undefined> {
     return this.#firstReadable(equal, skipped, async ({ file, section }) => {
@@ -278,7 +297,7 @@ class Merge {
       const { storedBytes, rawBytes } = section
       if ((isStored ? storedBytes : rawBytes) <= heldBytesMax || this.#codec !== codec.none) {
         if (!isStored) return { kind: 'state', facts: section, update: await file.read(section) }
-        return { kind: 'stored', section, pieces: [await file.readStored(section)] }
+        return { kind: 'stored', section, pieces: [await file.readStored(section, this.#memoryFor(section))] }
       }
       // Too large to be held: its hashes are checked before the first byte is written, and again while all are.
       const pieces = (): AsyncIterable<Uint8Array> =>

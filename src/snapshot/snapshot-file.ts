@@ -235,10 +235,17 @@ export class SnapshotFile implements AsyncDisposable {
     throw this.#damagedSection(section, 'what it inflates to has another length or hash')
   }
 
-  /** The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`. */
-  async readStored(section: Section): Promise<Uint8Array> {
+  /**
+   * The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`.
+   *
+   * @param into memory that they fit into; default is their own
+   */
+  async readStored(
+    section: Section,
+    into: Uint8Array = Buffer.allocUnsafe(section.storedBytes),
+  ): Promise<Uint8Array> {
     const stored = await this.#use(this.#fileOf(section), (file) =>
-      readRange(file, section.offset, section.storedBytes),
+      readInto(file, into.subarray(0, section.storedBytes), section.offset),
     )
     if (stored.length === section.storedBytes && equalBytes(sha256(stored), section.storedSha256))
       return stored

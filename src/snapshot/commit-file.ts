@@ -135,8 +135,8 @@ async function stage(
   const file = await fileSystem.open(temporary, 'wx')
   const sink = new FileSink(file)
   let written: FileHash | undefined
-  let tell = (): void => {}
-  const told = new Promise<void>((resolve) => (tell = resolve))
+  let tell = ignore
+  const told = new Promise<void>((done) => (tell = done))
   const closed = writeDurably(file, async () => {
     try {
       await write(sink, before)
@@ -183,6 +183,8 @@ function temporaryPath(path: string, random: Random): string {
 export function temporaryTarget(name: string): string | undefined {
   return /^\.(.+)\.[0-9a-f]{16}\.tmp$/.exec(name)?.[1]
 }
+
+function ignore(): void {}
 
 /** Block by block: one is read while the one before is checked. */
 async function readBack(

@@ -24,19 +24,17 @@ export interface Compression {
 
 type Parameters = Readonly<Record<number, number>>
 
+type Done = (error: Error | null, result: Uint8Array) => void
+
 /** What Node has of Zstandard, if anything; the types of Node 20 do not know it. */
 interface Zstandard {
-  zstdCompress?(
-    raw: Uint8Array,
-    options: { readonly params: Parameters },
-    done: (error: Error | null, result: Uint8Array) => void,
-  ): void
-  zstdDecompress?(
+  readonly zstdCompress?: (raw: Uint8Array, options: { readonly params: Parameters }, done: Done) => void
+  readonly zstdDecompress?: (
     stored: Uint8Array,
     options: { readonly maxOutputLength: number },
-    done: (error: Error | null, result: Uint8Array) => void,
-  ): void
-  createZstdDecompress?(options: { readonly chunkSize: number }): Transform
+    done: Done,
+  ) => void
+  readonly createZstdDecompress?: (options: { readonly chunkSize: number }) => Transform
   readonly constants: { readonly ZSTD_c_compressionLevel?: number }
 }
 

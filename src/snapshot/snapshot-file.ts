@@ -295,8 +295,8 @@ export class SnapshotFile implements AsyncDisposable {
   }
 
   async *#inflatedPieces(section: Section): AsyncGenerator<Uint8Array> {
-    const { decompressing } = compressionOf(section.codec, this.#fileOf(section).path)
-    const inflating = decompressing({ chunkSize: inflatedPieceBytes })
+    const compression = compressionOf(section.codec, this.#fileOf(section).path)
+    const inflating = compression.decompressing({ chunkSize: inflatedPieceBytes })
     const stored = Readable.from(copiesOf(this.storedPieces(section)))
     // What fails ends the iteration below.
     pipeline(stored, inflating, () => undefined)
@@ -415,9 +415,9 @@ export class SnapshotFile implements AsyncDisposable {
   }
 
   async #inflate(section: Section, stored: Uint8Array): Promise<Uint8Array> {
-    const { decompress } = compressionOf(section.codec, this.#fileOf(section).path)
+    const compression = compressionOf(section.codec, this.#fileOf(section).path)
     try {
-      return await decompress(stored, { maxOutputLength: section.rawBytes })
+      return await compression.decompress(stored, { maxOutputLength: section.rawBytes })
     } catch (cause) {
       throw this.#damagedSection(section, `it does not inflate to ${section.rawBytes} bytes`, cause)
     }

@@ -37,7 +37,7 @@ describe.each(codecsHere)('%s', (name) => {
   test('checkpoints, full and on top, and what is merged of them, hold the same', async () => {
     const dir = temporaryDirectory()
     await using store = await openStore({ worker: 'w', checkpoint: { dir, codec: name } })
-    store.batch((transaction) => {
+    await store.batch((transaction) => {
       for (let i = 0; i < 2_000; i++) transaction.set(['row', i], { text: `some text ${i % 7}`, i })
     })
     await store.checkpoint()

@@ -23,18 +23,15 @@ class Reader:
 
     def msgpack(self):
         code = self.take(1)[0]
-        if code < 0x80 or code >= 0xE0:
-            return code if code < 0x80 else code - 256
+        if code < 0x80 or code >= 0xE0: return code if code < 0x80 else code - 256
         assert code != 0xD7 or self.data[self.at] == 1, "an extension of a later version"
-        if code in constants or code in numbers:
-            return constants[code] if code in constants else self.number(numbers[code])
-        if code in integers:
-            return Integer64(self.number(integers[code]))
+        if code in constants: return constants[code]
+        if code in numbers: return self.number(numbers[code])
+        if code in integers: return Integer64(self.number(integers[code]))
         size = self.number(sizes[code]) if code in sizes else code & (31 if code >= 0xA0 else 15)
         if code in (0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB) or 0xA0 <= code < 0xC0:
             return bytes(self.take(size)) if 0xC4 <= code <= 0xC6 else self.take(size).decode()
-        if code in (0xDC, 0xDD) or 0x90 <= code < 0xA0:
-            return [self.msgpack() for _ in range(size)]
+        if code in (0xDC, 0xDD) or 0x90 <= code < 0xA0: return [self.msgpack() for _ in range(size)]
         return {self.msgpack(): self.msgpack() for _ in range(size)}
 
 constants, integers = {0xC0: None, 0xC2: False, 0xC3: True}, {0xCF: ">Q", 0xD3: ">q"}
@@ -58,11 +55,18 @@ def states(path, expected=None):
         found = states(pathlib.Path(path).with_name(name), manifest["base"]["fileSha256"])
     for section in manifest["sections"]:
         stored = data[int(section["offset"]) :][: int(section["storedBytes"])]
-        assert section["codec"] in (0, 1), "a codec of a later version"
-        update = stored if section["codec"] == 0 else zlib.decompress(stored, -15)
+        update = inflated(stored, section["codec"], int(section["rawBytes"])) if section["codec"] else stored
         assert hashlib.sha256(update).digest() == section["rawSha256"], "damaged section"
         found[section["shard"]] = apply(update, found[section["shard"]] if "since" in section else {})
     return found
+
+def inflated(stored, codec, size):
+    if codec == 3 and sys.version_info >= (3, 14):
+        return __import__("compression.zstd").zstd.ZstdDecompressor().decompress(stored, size)
+    if codec != 1:
+        name = {2: "brotli, which is not in Python", 3: "Zstandard, which Python has from 3.14 on"}.get(codec, codec)
+        sys.exit(f"This file is compressed by {name}. A copy that can be read: cairn merge --codec deflate COPY FILE")
+    return zlib.decompressobj(-15).decompress(stored, size)
 
 def apply(update, cells):
     read, is_whole = Reader(update), not cells
@@ -106,8 +110,7 @@ def entries(path):
     for shard, cells in states(path).items():
         worker = shard.split("/")[1]
         for (incarnation, clock), (kind, key, stamp, *body) in cells.items():
-            if kind == 1:
-                openings[shard, incarnation] = body[4]
+            if kind == 1: openings[shard, incarnation] = body[4]
             elif kind == 8:
                 seals[worker] = max(seals.get(worker, body[0]), body[0])
                 sealed.add(shard)
@@ -134,15 +137,12 @@ def entries(path):
             yield key_elements(key), winner[5][0], winner[3], int(winner[0])
 
 def to_json(value):
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode()}
-    if isinstance(value, Integer64):
-        return {"$integer": str(int(value))}
+    if isinstance(value, bytes): return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, Integer64): return {"$integer": str(int(value))}
     if isinstance(value, float):
         special = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(str(value))
         return {"$number": special} if special else int(value) if value.is_integer() else value
-    if isinstance(value, list):
-        return list(map(to_json, value))
+    if isinstance(value, list): return list(map(to_json, value))
     return {name: to_json(value[name]) for name in sorted(value)} if isinstance(value, dict) else value
 
 if __name__ == "__main__":

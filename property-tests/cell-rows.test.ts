@@ -142,7 +142,12 @@ async function exported(choices: Choices): Promise<{ snapshot: string; rows: str
     string,
     string,
   ]
-  await writeFile(snapshot, randomReplica(choices).documents, choices.below(2) === 0, hastyFileSystem)
+  await writeFile(
+    snapshot,
+    randomReplica(choices).documents,
+    choices.below(2) === 0 ? 'deflate' : 'none',
+    hastyFileSystem,
+  )
   const { digest } = await mergeSnapshots(merged, [snapshot], { overwrite: true })
   await exportSnapshot(snapshot, rows, { format: 'cells', overwrite: true })
   return { snapshot: merged, rows, digest }

@@ -48,7 +48,7 @@ async function makeFiles(): Promise<{ files: string[]; union: Replica }> {
     if (choices.chance(0.2))
       worker.replica.write(progressShard(worker.name), worker.incarnation + 1, [[['step'], i]])
     const path = join(directory, `${i}.cairn`)
-    await writeFile(path, worker.replica.documents, choices.chance(0.5), fileSystem)
+    await writeFile(path, worker.replica.documents, choices.chance(0.5) ? 'brotli' : 'none', fileSystem)
     files.push(path)
     for (const name of worker.replica.documents.keys()) union.learn(worker.replica, name)
   }

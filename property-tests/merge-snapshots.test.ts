@@ -12,6 +12,7 @@ import { seededRandom, type Random } from '../src/base/random.ts'
 import type { Key } from '../src/model/key.ts'
 import { equalClocks, joinClocks, noClocks } from '../src/model/clocks.ts'
 import { contextShard, progressShard, type ShardName } from '../src/model/shard.ts'
+import { codecsHere, type CodecName } from '../src/snapshot/codecs.ts'
 import { mergeSnapshots } from '../src/snapshot/merge.ts'
 import { readSnapshot } from '../test/snapshot/reader.ts'
 import { openSnapshotFile } from '../src/snapshot/snapshot-file.ts'
@@ -84,7 +85,7 @@ async function makeHistory(dice: Dice, prefix: string): Promise<{ files: string[
     } else if (files.length < 6) {
       const replica = dice.pick(replicas)
       const file = join(directory, `${prefix}-${files.length}.cairn`)
-      await writeFile(file, replica.documents, dice.below(2) === 0, fileSystem)
+      await writeFile(file, replica.documents, dice.below(2) === 0 ? 'deflate' : 'none', fileSystem)
       files.push(file)
       for (const shard of replica.documents.keys()) union.learn(replica, shard)
     }
@@ -97,7 +98,7 @@ async function mergeSomehow(
   dice: Dice,
   inputs: readonly string[],
   output: string,
-  compress: boolean,
+  codec: CodecName,
 ): Promise<string> {
   let names = 0
   const merge = async (wanted: readonly string[], depth: number): Promise<string> => {
@@ -110,7 +111,7 @@ async function mergeSomehow(
       else merged.push(await merge(group, depth - 1))
     }
     const path = `${output}-${names++}`
-    await mergeSnapshots(path, dice.shuffled(merged), { compress, overwrite: true, fileSystem })
+    await mergeSnapshots(path, dice.shuffled(merged), { codec, overwrite: true, fileSystem })
     return path
   }
   return merge(inputs, dice.below(3))
@@ -122,9 +123,9 @@ describe('merging snapshots', () => {
       const what = `PROPERTY_SEED=${seed} PROPERTY_RUNS=1`
       const dice = new Dice(seed)
       const { files, union } = await makeHistory(dice, `history-${seed}`)
-      const compress = dice.below(2) === 0
-      const one = await mergeSomehow(dice, files, join(directory, `one-${seed}`), compress)
-      const other = await mergeSomehow(dice, files, join(directory, `other-${seed}`), compress)
+      const codec = codecsHere[dice.below(codecsHere.length)] as CodecName
+      const one = await mergeSomehow(dice, files, join(directory, `one-${seed}`), codec)
+      const other = await mergeSomehow(dice, files, join(directory, `other-${seed}`), codec)
       expectSame(readFileSync(one).equals(readFileSync(other)), true, what)
 
       await using file = await openSnapshotFile(one)

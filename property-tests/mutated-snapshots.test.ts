@@ -12,6 +12,7 @@ import { expect, test } from 'vitest'
 import { seededRandom } from '../src/base/random.ts'
 import { ContextStoreError } from '../src/errors.ts'
 import { describeSnapshot, mergeSnapshots, openSnapshot, openStore, verifySnapshot } from '../src/index.ts'
+import { codecsHere } from '../src/snapshot/codecs.ts'
 import { sha256, trailerBytes, uncoveredBytes } from '../src/snapshot/format.ts'
 import { expectSame, temporaryDirectory } from '../test/snapshot/fixtures.ts'
 
@@ -43,9 +44,9 @@ async function originals(): Promise<Original[]> {
     await store.close()
   }
   const made: Original[] = []
-  for (const compress of [false, true]) {
-    const path = join(directory, `original-${compress}`)
-    const { digest } = await mergeSnapshots(path, [dir], { compress })
+  for (const codec of codecsHere) {
+    const path = join(directory, `original-${codec}`)
+    const { digest } = await mergeSnapshots(path, [dir], { codec })
     made.push({ bytes: readFileSync(path), entries: await entriesOf(path), digest })
   }
   return made

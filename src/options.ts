@@ -20,6 +20,7 @@ import { secretBytesMin } from './replication/replicator.ts'
 import type { ListenAt } from './replication/transport.ts'
 import { tlsOf, type Certificates } from './replication/websocket-transport.ts'
 import type { WatchedSignal } from './job/signals.ts'
+import { codecNamed, type CodecName } from './snapshot/codecs.ts'
 import type { Retention } from './snapshot/generation-policy.ts'
 
 /** How a store is opened. Everything is optional: `openStore()` is a store in memory, alone. */
@@ -135,6 +136,8 @@ export interface StoreOptions {
 export interface CheckpointSettings {
   readonly dir: string
   readonly include?: 'own' | 'all'
+  /** How files are compressed. @default 'none' */
+  readonly codec?: CodecName
   /** Also writes one so often by itself, milliseconds, at least 1,000; the first within half of that to all of it. Lower = less is lost with a node, more is written. @default never */
   readonly everyMs?: number
   /**
@@ -177,6 +180,7 @@ export interface CompleteOptions {
 export interface CheckpointOptions extends AutomaticCheckpointOptions {
   readonly dir: string
   readonly include: 'own' | 'all'
+  readonly codec: CodecName
   readonly keep: Retention
 }
 
@@ -252,11 +256,20 @@ const signals: readonly string[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'S
 
 function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['checkpoint'] {
   if (checkpoint === undefined) return undefined
-  const { dir, include = 'own', everyMs, marginMs = marginMsDefault, onSignals = [], keep = {} } = checkpoint
+  const {
+    dir,
+    include = 'own',
+    everyMs,
+    marginMs = marginMsDefault,
+    onSignals = [],
+    keep = {},
+    codec = 'none',
+  } = checkpoint
   if (typeof dir !== 'string' || dir === '')
     throw invalid(`checkpoint.dir is ${JSON.stringify(dir)}`, 'Give a path.')
   if (include !== 'own' && include !== 'all')
     throw invalid(`checkpoint.include is ${JSON.stringify(include)}`, "Give 'own' or 'all'.")
+  codecNamed(codec, 'checkpoint.codec')
   if (everyMs !== undefined) checkInteger('checkpoint.everyMs', everyMs, everyMsMin)
   checkInteger('checkpoint.marginMs', marginMs, 0)
   if (keep.generations !== undefined) checkInteger('checkpoint.keep.generations', keep.generations, 1)
@@ -267,7 +280,7 @@ function checkpointOptions({ checkpoint }: StoreOptions): CompleteOptions['check
       `Give some of ${signals.join(', ')}.`,
     )
   const deadline = deadlineOf(checkpoint.deadline)
-  return { dir, include, everyMs, deadline, marginMs, onSignals: [...new Set(onSignals)], keep }
+  return { dir, include, everyMs, deadline, marginMs, onSignals: [...new Set(onSignals)], keep, codec }
 }
 
 function deadlineOf(given: number | false | undefined): number | undefined {

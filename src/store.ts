@@ -573,11 +573,11 @@ export class Store implements ContextStore {
 
   #makeCheckpoints(): Checkpoints {
     const { options, environment, writers } = this.#shared
-    const { dir: directory, include, keep } = this.#checkpointOptions()
+    const { dir: directory, include, keep, codec } = this.#checkpointOptions()
     const { job, time, random, fileSystem } = options
     return new Checkpoints(
       environment.snapshotSource(include, () => writers.keys()),
-      { directory, job, keep, software: softwareVersion, time, random, fileSystem },
+      { directory, job, keep, codec, software: softwareVersion, time, random, fileSystem },
     )
   }
 

@@ -1,4 +1,5 @@
 /** Values of options, read. */
+import type { CodecName } from '../index.ts'
 import type { Call } from './command.ts'
 import { CommandError } from './failures.ts'
 
@@ -19,6 +20,18 @@ export function numberOf(call: Call, option: string, max: number): number | unde
     `${option} is ${JSON.stringify(text)}.`,
     `Give a whole number up to ${max}.`,
   )
+}
+
+/** How a snapshot that is written is compressed. */
+export const codecOption = {
+  flags: '--codec <NAME>',
+  text: 'compress OUT: deflate, brotli (smaller, slower) or zstd (quick, Node 22.15 and later); none without it',
+} as const
+
+/** As the library takes it, which says what is wrong with it. */
+export function codecGiven(call: Call): { readonly codec?: CodecName } {
+  const codec = call.valueOf('--codec')
+  return codec === undefined ? {} : { codec: codec as CodecName }
 }
 
 /** The same options again, for another process. */

@@ -3,7 +3,8 @@
  * copied but what dies meanwhile.
  */
 import type { Clocks } from './clocks.ts'
-import type { LiveCell, ShardView } from './shard-document.ts'
+import { structsOf, type LiveCell, type ShardView } from './shard-document.ts'
+import { runsOfCells, type LiveRun } from './update.ts'
 
 /** Clocks are kept in groups of so many: what dies while others are read costs no sorting of all that died. */
 const groupClocks = 1024
@@ -53,6 +54,26 @@ export class PinnedState implements ShardView {
     }
     if (died.mayBeBelow(end)) yield* died.below(end)
   }
+
+  /** Cost: groups of 1,024 clocks in which something died are read cell by cell, the rest as it is there now. */
+  *structs(incarnation: number, from: number, to: number): Iterable<LiveRun> {
+    const end = Math.min(to, this.clocks.get(incarnation) ?? 0)
+    const died = this.#died.get(incarnation)
+    for (let at = from; at < end;) {
+      const group = nextGroup(died, Math.floor(at / groupClocks))
+      const untouched = Math.min(Math.max(group * groupClocks, at), end)
+      yield* structsOf(this.#now(), incarnation, at, untouched)
+      at = Math.min((group + 1) * groupClocks, end)
+      if (untouched < at) yield* runsOfCells(incarnation, this.live(incarnation, untouched, at))
+    }
+  }
+}
+
+/** The first group from one on in which something died. */
+function nextGroup(died: Died | undefined, from: number): number {
+  let next = Infinity
+  for (const number of died?.groups.keys() ?? []) if (number >= from && number < next) next = number
+  return next
 }
 
 /** What died, ascending, read no farther than it is asked for. */

@@ -24,7 +24,9 @@ import {
   decodeUpdate,
   encodeUpdate,
   mergeRanges,
+  runsOfCells,
   type DotRange,
+  type LiveRun,
   type Section,
   type Update,
 } from './update.ts'
@@ -42,6 +44,13 @@ export interface ShardView {
   readonly clocks: Clocks
   /** Live cells of `incarnation` with `from <= clock < to`, ascending. */
   live(incarnation: number, from: number, to: number): Iterable<LiveCell>
+  /** The same cells as they are in an update, where they lie as such: without looking at each. */
+  structs?(incarnation: number, from: number, to: number): Iterable<LiveRun>
+}
+
+/** Live cells as they are in an update, from whatever view. */
+export function structsOf(view: ShardView, incarnation: number, from: number, to: number): Iterable<LiveRun> {
+  return view.structs?.(incarnation, from, to) ?? runsOfCells(incarnation, view.live(incarnation, from, to))
 }
 
 /** One atomic change of one shard, resolved: what storage commits and what is pushed to peers. */

@@ -4,12 +4,14 @@
  */
 import { ByteWriter } from '../base/bytes.ts'
 import { descending, type Clocks } from './clocks.ts'
-import type { ShardView } from './shard-document.ts'
-import { writeCell, writeDeadRun } from './update.ts'
+import { structsOf, type ShardView } from './shard-document.ts'
+import { writeDeadRun } from './update.ts'
 
-/** Cells of a slice: some milliseconds. */
-const sliceCells = 1_000
+/** Cells of a slice: some milliseconds where they are looked at one by one, less than one where they are copied. */
+const sliceCells = 2_000
 const pieceBytes = 256 * 1024
+/** Bytes that are handed on as they lie; less is gathered. */
+const ownPieceBytes = 4_096
 
 /** Dead clocks of each incarnation: pairs of first clock and the one after the last, ascending, neither overlapping nor touching. */
 export type DeadRuns = ReadonlyMap<number, readonly number[]>
@@ -57,6 +59,10 @@ class StrandEncoder {
   readonly #to: number
   readonly #runs: number[]
   #reached: number
+  /** What is not among the pieces yet. */
+  #writer = new ByteWriter()
+  /** Of cells. */
+  #bytes = 0
 
   constructor(incarnation: number, from: number, to: number, runs: number[]) {
     this.#incarnation = incarnation
@@ -67,28 +73,39 @@ class StrandEncoder {
 
   /** Encodes some cells. False when it was the last slice. */
   slice(view: ShardView): boolean {
-    const writer = new ByteWriter(pieceBytes)
-    let left = sliceCells
-    let isCut = false
-    for (const { clock, content } of view.live(this.#incarnation, this.#reached, this.#to)) {
-      if (left-- === 0 || writer.length >= pieceBytes) {
-        isCut = true
-        break
-      }
-      this.#skipTo(clock, writer)
-      writeCell(writer, this.#incarnation, clock, content)
-      this.structs++
-      this.#reached = clock + 1
+    const [first, bytes] = [this.structs, this.#bytes]
+    for (const run of structsOf(view, this.#incarnation, this.#reached, this.#to)) {
+      if (this.structs - first >= sliceCells || this.#bytes - bytes >= pieceBytes) return true
+      this.#skipTo(run.from)
+      this.#add(run.bytes)
+      this.structs += run.to - run.from
+      this.#reached = run.to
     }
-    if (!isCut) this.#skipTo(this.#to, writer)
-    this.pieces.push(writer.finish())
-    return isCut
+    this.#skipTo(this.#to)
+    this.#finish()
+    return false
   }
 
-  #skipTo(clock: number, writer: ByteWriter): void {
+  #add(bytes: Uint8Array): void {
+    this.#bytes += bytes.length
+    if (bytes.length < ownPieceBytes) {
+      this.#writer.bytes(bytes)
+      return
+    }
+    this.#finish()
+    this.pieces.push(bytes)
+  }
+
+  #finish(): void {
+    if (this.#writer.length === 0) return
+    this.pieces.push(this.#writer.finish())
+    this.#writer = new ByteWriter()
+  }
+
+  #skipTo(clock: number): void {
     const from = this.#reached
     if (clock === from) return
-    writeDeadRun(writer, this.#incarnation, from, clock)
+    writeDeadRun(this.#writer, this.#incarnation, from, clock)
     this.structs++
     this.#reached = clock
     if (this.#runs.at(-1) === from) this.#runs[this.#runs.length - 1] = clock

@@ -37,6 +37,7 @@ import { compareDots, hashCell, StateSums } from '../model/shard-document.ts'
 import { addressOf, parseShardName, type ShardName } from '../model/shard.ts'
 import { deleteSet } from '../model/state-encoder.ts'
 import { writeCell, writeDeadRun } from '../model/update.ts'
+import { codecNamed, type CodecName } from '../snapshot/codecs.ts'
 import { commitFile, refuseExisting, type ByteSink } from '../snapshot/commit-file.ts'
 import {
   cellsOfSections,
@@ -113,8 +114,8 @@ async function writeRowsOf(file: SnapshotFile, sink: ByteSink): Promise<number> 
 
 /** How rows of cells are made a snapshot. */
 export interface ImportOptions {
-  /** Deflates the output. @default false */
-  readonly compress?: boolean
+  /** How the output is compressed. @default 'none' */
+  readonly codec?: CodecName
   /** Replaces a file that is there. @default false */
   readonly overwrite?: boolean
   /** Refuses rows that were edited, added or removed. @default false */
@@ -158,7 +159,8 @@ export async function importCells(
   out: string,
   options: ImportOptions = {},
 ): Promise<ImportResult> {
-  const { compress = false, overwrite = false, random = systemRandom } = options
+  const { overwrite = false, random = systemRandom } = options
+  const codec = codecNamed(options.codec ?? 'none')
   if (!overwrite) await refuseExisting(nodeFileSystem, out)
   const rows = await openRows(path)
   const source = new CellRows(path, rows, options)
@@ -168,7 +170,7 @@ export async function importCells(
     const written = await commitFile(
       out,
       async (sink) => {
-        ;({ manifest } = await writeSnapshot(sink, origin, source.sections(), compress))
+        ;({ manifest } = await writeSnapshot(sink, origin, source.sections(), codec))
       },
       { fileSystem: nodeFileSystem, random, overwrite },
     )

@@ -19,7 +19,7 @@ import type { Random } from '../base/random.ts'
 import { ContextStoreError, type ErrorCode } from '../errors.ts'
 import { encodeState } from '../model/shard-document.ts'
 import type { ByteSink } from '../snapshot/commit-file.ts'
-import { compareNames } from '../snapshot/format.ts'
+import { codec, compareNames } from '../snapshot/format.ts'
 import { writeSnapshot, type SectionInput } from '../snapshot/snapshot-writer.ts'
 import { connectToOwner, isOwned } from '../storage/directory.ts'
 import { readLmdbStorage } from '../storage/lmdb-storage.ts'
@@ -126,7 +126,7 @@ async function snapshotInto(path: string, folder: string, options: LiveSnapshotO
 async function writeState(storage: Storage, take: (bytes: Uint8Array) => Promise<void>): Promise<void> {
   const { environment } = storage
   const origin = { environment, generation: 0, tag: '', job: '', software: softwareVersion }
-  await writeSnapshot(new Sink(take), origin, sectionsOf(storage), false)
+  await writeSnapshot(new Sink(take), origin, sectionsOf(storage), codec.none)
 }
 
 /** Each shard as it is when it is asked for. */

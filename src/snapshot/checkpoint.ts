@@ -5,9 +5,9 @@
  * 1. What the directory has of this environment is looked up, and whether an increment is enough (`generation-policy.ts`).
  * 2. The instant: clocks are noted, and whatever dies from now on is kept until it has been read. From here on the states are encoded in slices,
  *    between which writes go on, as they were at the instant.
- * 3. The snapshot is committed (`commit-file.ts`): whole, read back, renamed.
- * 4. The environment's manifest, which lists its generations, is committed the same way.
- * 5. Only then generations that nobody needs any more are deleted.
+ * 3. The snapshot, then the environment's manifest, which lists its generations, are committed (`commit-file.ts`): whole, read back, renamed in this
+ *    order.
+ * 4. Only then generations that nobody needs any more are deleted.
  *
  * Wherever this stops, the generations committed before are there, and the new one is either not there or whole.
  *
@@ -15,7 +15,7 @@
  * opening is a full one.
  */
 import { join } from 'node:path'
-import { assert } from '../base/assert.ts'
+import { assert, present } from '../base/assert.ts'
 import type { Random } from '../base/random.ts'
 import { nextTurn, type Time } from '../base/time.ts'
 import { ContextStoreError } from '../errors.ts'
@@ -26,20 +26,16 @@ import type { ShardName } from '../model/shard.ts'
 import { encodeInSlices, type DeadRuns } from '../model/state-encoder.ts'
 import {
   asNotDurable,
-  commitFile,
+  commitFiles,
   makeDirectory,
   temporaryTarget,
   type CommitOptions,
+  type FileToCommit,
 } from './commit-file.ts'
-import {
-  nodeFileSystem,
-  removeQuietly,
-  systemErrorCode,
-  type FileHash,
-  type FileSystem,
-} from '../base/file-system.ts'
+import { nodeFileSystem, removeQuietly, systemErrorCode, type FileSystem } from '../base/file-system.ts'
 import { ChangeRecord } from './change-record.ts'
-import { cellsOfSections, compareNames, type SnapshotOrigin } from './format.ts'
+import { codecNamed, type CodecName } from './codecs.ts'
+import { cellsOfSections, compareNames, type Codec, type SnapshotOrigin } from './format.ts'
 import {
   causeForFull,
   chainOf,
@@ -57,7 +53,6 @@ import {
   parseSnapshotFileName,
   readEnvironmentManifest,
   snapshotFileName,
-  type EnvironmentManifest,
   type Generation,
 } from './generations.ts'
 import { openSnapshotFile } from './snapshot-file.ts'
@@ -80,8 +75,8 @@ export interface CheckpointsOptions {
   readonly directory: string
   /** Name of the job, for people. */
   readonly job: string
-  /** Deflates: smaller files (context often to a fifth) for about 1 s of work per 100 MB. @default false */
-  readonly compress?: boolean
+  /** How files are compressed. @default 'none' */
+  readonly codec?: CodecName
   /** What stays; what is needed for restoring, and all with a tag, always does. @default the newest two */
   readonly keep?: Retention
   /** What writes this, for people. @default 'cairn-store' */
@@ -163,6 +158,7 @@ export class Checkpoints {
   readonly #source: SnapshotSource
   readonly #options: CheckpointsOptions
   readonly #fileSystem: FileSystem
+  readonly #codec: Codec
   readonly #unsubscribe: () => void
   #base: Base | undefined
   #instant: Instant | undefined
@@ -175,6 +171,7 @@ export class Checkpoints {
     this.#source = source
     this.#options = options
     this.#fileSystem = options.fileSystem ?? nodeFileSystem
+    this.#codec = codecNamed(options.codec ?? 'none')
     this.#unsubscribe = source.onCommit((changes) => this.#follow(changes))
   }
 
@@ -206,7 +203,7 @@ export class Checkpoints {
     checkRequest(request)
     assert(this.#instant === undefined, 'one checkpoint at a time')
     const { environment } = this.#source
-    const { directory, time, compress = false } = this.#options
+    const { directory, time } = this.#options
     const { tag = '', others = new Map<string, number>() } = request
     const fileSystem = this.#fileSystem
     const commit: CommitOptions = { fileSystem, random: this.#options.random, overwrite: true }
@@ -230,35 +227,42 @@ export class Checkpoints {
         software: this.#options.software ?? 'cairn-store',
         ...(base === undefined ? {} : { base: { generation: base.generation, fileSha256: base.fileSha256 } }),
       }
-      let fileSha256: Uint8Array | undefined
-      const written: FileHash = await commitFile(
-        path,
-        async (sink) => {
-          ;({ fileSha256 } = await writeSnapshot(sink, origin, this.#sections(instant, base), compress))
-        },
-        commit,
-      )
       const facts = Array.from(instant.shards.values(), (shard) => shard.facts)
-      const entry: Generation = {
-        generation,
-        file,
-        ...written,
-        tag,
-        cells: facts.reduce((cells, shard) => cells + shard.cells, 0),
-        created: time.now(),
-        ...(base === undefined ? {} : { base: base.generation }),
-      }
+      const cells = facts.reduce((sum, shard) => sum + shard.cells, 0)
       const earlier = held.generations.filter((other) => other.generation !== generation)
       const floor = soundFulls[base === undefined ? 0 : 1] ?? 0
-      const { kept, dropped } = divideGenerations(
-        [...earlier, entry].sort(byGeneration),
-        floor,
-        this.#options.keep ?? {},
-        time.now(),
-      )
-      await commitManifest(directory, { environment, generations: kept, others }, commit)
+      let fileSha256: Uint8Array | undefined
+      let entry: Generation | undefined
+      let dropped: readonly Generation[] = []
+      const snapshot: FileToCommit = {
+        path,
+        write: async (sink) => {
+          ;({ fileSha256 } = await writeSnapshot(sink, origin, this.#sections(instant, base), this.#codec))
+        },
+      }
+      const manifest: FileToCommit = {
+        path: join(directory, manifestFileName(environment)),
+        write: async (sink, before) => {
+          const written = present(before, 'the snapshot comes first')
+          const created = time.now()
+          entry = {
+            generation,
+            file,
+            ...written,
+            tag,
+            cells,
+            created,
+            ...(base && { base: base.generation }),
+          }
+          const generations = [...earlier, entry].sort(byGeneration)
+          const divided = divideGenerations(generations, floor, this.#options.keep ?? {}, created)
+          dropped = divided.dropped
+          await sink.write(encodeEnvironmentManifest({ environment, generations: divided.kept, others }))
+        },
+      }
+      await commitFiles([snapshot, manifest], commit)
+      assert(fileSha256 !== undefined && entry !== undefined, 'a committed snapshot was written')
       const clocks = new Map(facts.map((shard) => [shard.shard, shard.clocks]))
-      assert(fileSha256 !== undefined, 'a committed snapshot was written')
       this.#base = { generation, fileSha256, sha256: entry.sha256, clocks, record: instant.record }
       const garbage = [...dropped.map((other) => other.file), ...held.leftovers]
       const removed = await removeAll(directory, garbage, fileSystem)
@@ -510,15 +514,6 @@ async function isSound(
   } catch {
     return false
   }
-}
-
-async function commitManifest(
-  directory: string,
-  manifest: EnvironmentManifest,
-  commit: CommitOptions,
-): Promise<void> {
-  const path = join(directory, manifestFileName(manifest.environment))
-  await commitFile(path, (sink) => sink.write(encodeEnvironmentManifest(manifest)), commit)
 }
 
 /** What cannot be removed now is found by a later checkpoint. */

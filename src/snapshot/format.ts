@@ -5,7 +5,7 @@
  * | part | bytes | content |
  * |---|---|---|
  * | header | 16 | magic (8), version (uint32), flags (uint32; 1: an increment) |
- * | sections | | one a shard, ascending by name, without holes: its state as one canonical update, or deflated |
+ * | sections | | one a shard, ascending by name, without holes: its state as one canonical update, or compressed |
  * | manifest | | msgpack map: where the file comes from, and what each section holds |
  * | trailer | 80 | SHA-256 of the manifest (32), its length (uint64), SHA-256 of every byte before (32), magic (8) |
  *
@@ -49,14 +49,15 @@ export const manifestBytesMax = 64 * 1024 * 1024
 /** Largest state of one shard: it is held in memory. */
 export const sectionBytesMax = 1024 * 1024 * 1024
 /**
- * A section may be deflated to this fraction, and no further: a reader must not be made to inflate what no
+ * A section may be compressed to this fraction, and no further: a reader must not be made to inflate what no
  * disk holds.
  */
 export const inflationMax = 256
 
 /** How a section is stored. */
-export const codec = { none: 0, deflate: 1 } as const
+export const codec = { none: 0, deflate: 1, brotli: 2, zstd: 3 } as const
 export type Codec = (typeof codec)[keyof typeof codec]
+const codecs: readonly Codec[] = Object.values(codec)
 
 /** Bits of the header's flags. */
 const incrementFlag = 1
@@ -270,7 +271,7 @@ function parseBase(value: unknown): SnapshotBase | undefined {
 function newerCodec(path: string, shard: string, stored: number): ContextStoreError {
   return new ContextStoreError(
     'FORMAT_NEWER',
-    `Snapshot "${path}" stores ${shard} under codec ${stored}; we read 0 (none) and 1 (deflate).`,
+    `Snapshot "${path}" stores ${shard} under codec ${stored}; we read up to 3.`,
     'Read it with the cairn-store that wrote it, or a later one.',
   )
 }
@@ -296,9 +297,8 @@ function parseSection(path: string, element: unknown, isIncrement: boolean): Sec
   attempt(path, () => parseShardName(shard as string), `${where}this is no shard name`)
   check([offset, storedBytes, rawBytes, cells].every(isCount), 'offset, lengths and cells are whole numbers')
   check(isCount(stored), 'its codec is no number')
-  if (stored !== codec.none && stored !== codec.deflate)
-    throw newerCodec(path, shard as string, stored as number)
-  const fits = fitsCodec(stored, storedBytes as number, rawBytes as number)
+  if (!codecs.includes(stored as Codec)) throw newerCodec(path, shard as string, stored as number)
+  const fits = fitsCodec(stored as Codec, storedBytes as number, rawBytes as number)
   check(
     fits,
     `${String(rawBytes)} bytes are not stored as ${String(storedBytes)} under codec ${String(stored)}`,
@@ -350,7 +350,7 @@ function attempt<T>(path: string, parse: () => T, what: string): T {
 }
 
 /**
- * True where a section of these lengths may be stored under this codec: deflated only where that is shorter,
+ * True where a section of these lengths may be stored under this codec: compressed only where that is shorter,
  * and not too much so.
  */
 export function fitsCodec(stored: Codec, storedBytes: number, rawBytes: number): boolean {

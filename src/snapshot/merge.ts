@@ -22,6 +22,7 @@ import { ContextStoreError } from '../errors.ts'
 import { joinClocks, noClocks, type Clocks } from '../model/clocks.ts'
 import { joinStates, type StateSource } from '../model/join-states.ts'
 import type { ShardName } from '../model/shard.ts'
+import { codecNamed, type CodecName } from './codecs.ts'
 import { commitFile, refuseExisting } from './commit-file.ts'
 import { nodeFileSystem, type FileSystem } from '../base/file-system.ts'
 import {
@@ -30,6 +31,7 @@ import {
   compareNames,
   digestOfSections,
   isSameState,
+  type Codec,
   type Section,
   type SnapshotManifest,
 } from './format.ts'
@@ -40,8 +42,8 @@ import { writeSnapshot, type SectionInput } from './snapshot-writer.ts'
 
 /** How snapshots are merged. */
 export interface MergeOptions {
-  /** Deflates the output: smaller, for about 1 s of work per 100 MB. @default false */
-  readonly compress?: boolean
+  /** How the output is compressed. @default 'none' */
+  readonly codec?: CodecName
   /** Refuses to merge when an input is missing or damaged, instead of passing it over. @default false */
   readonly strict?: boolean
   /** Replaces an existing output. @default false */
@@ -60,6 +62,8 @@ const jobsDefault = 4
 const jobsMax = 16
 /** Sections up to this are held in memory, others are read twice. */
 const heldBytesMax = 4 * 1024 * 1024
+/** Memory for one that is held: a little more than most need. */
+const memoryBytesMin = 256 * 1024
 /** Of states that are joined so much is held, or read ahead. */
 const joinedBytesMax = 8 * 1024 * 1024
 /** Of each state that is joined so much is read at a time, less where they are many. */
@@ -122,7 +126,8 @@ export async function mergeSnapshots(
   inputs: readonly string[],
   options: MergeOptions = {},
 ): Promise<MergeResult> {
-  const { fileSystem = nodeFileSystem, random = systemRandom, overwrite = false, compress = false } = options
+  const { fileSystem = nodeFileSystem, random = systemRandom, overwrite = false } = options
+  const wanted = codecNamed(options.codec ?? 'none')
   if (inputs.length === 0) {
     throw invalid('There is nothing to merge.', 'Name snapshot files or checkpoint directories.')
   }
@@ -142,13 +147,13 @@ export async function mergeSnapshots(
   }
   if (options.strict === true && opened.skipped.length > 0) throw unusableInputs(opened.skipped)
 
-  const merge = new Merge(opened, options)
+  const merge = new Merge(opened, options, wanted)
   let manifest: SnapshotManifest | undefined
   const origin = { environment: '', generation: 0, tag: '', job: '', software: '' }
   const written = await commitFile(
     output,
     async (sink) => {
-      ;({ manifest } = await writeSnapshot(sink, origin, merge.sections(), compress))
+      ;({ manifest } = await writeSnapshot(sink, origin, merge.sections(), wanted))
       if (manifest.sections.length === 0 && merge.skipped.length > 0) throw unusableInputs(merge.skipped)
     },
     { fileSystem, random, overwrite },
@@ -215,10 +220,15 @@ class Merge {
   readonly skipped: SkippedInput[] = []
   readonly #inputs: SnapshotInputs
   readonly #options: MergeOptions
+  readonly #codec: Codec
   readonly #shards: ReadonlyMap<ShardName, Occurrence[]>
+  /** Memory that sections were read into and that is free again: as much as is read at a time, whatever the number of shards. */
+  readonly #memories: Buffer[] = []
+  readonly #inUse = new WeakMap<Section, Buffer>()
 
-  constructor(inputs: SnapshotInputs, options: MergeOptions) {
+  constructor(inputs: SnapshotInputs, options: MergeOptions, wanted: Codec) {
     this.#inputs = inputs
+    this.#codec = wanted
     this.#options = options
     const shards = new Map<ShardName, Occurrence[]>()
     for (const file of inputs.files) {
@@ -247,6 +257,9 @@ class Merge {
       const { section, skipped } = await (underWay.shift() as Promise<MergedShard>)
       this.skipped.push(...skipped)
       if (section !== undefined) yield section
+      // It is written: what it was read into serves the next one.
+      const memory = section?.kind === 'stored' ? this.#inUse.get(section.section) : undefined
+      if (memory !== undefined) this.#memories.push(memory)
       shardsDone++
       onProgress?.({ shardsDone, shards: names.length })
     }
@@ -263,18 +276,28 @@ class Merge {
     return { section, skipped }
   }
 
+  #memoryFor(section: Section): Buffer {
+    const { storedBytes } = section
+    const free = this.#memories.pop()
+    const memory =
+      free !== undefined && free.length >= storedBytes
+        ? free
+        : Buffer.allocUnsafe(Math.max(storedBytes, memoryBytesMin))
+    this.#inUse.set(section, memory)
+    return memory
+  }
+
   /** All occurrences are equal: the bytes of any that is readable. */
   async #copy(equal: readonly Occurrence[], skipped: SkippedInput[]): Promise<SectionInput | undefined> {
     return this.#firstReadable(equal, skipped, async ({ file, section }) => {
-      const wanted = this.#options.compress === true ? codec.deflate : codec.none
       // What is spread over a chain of files is joined first.
       if (section.since !== undefined)
         return { kind: 'state', facts: section, update: await file.read(section) }
-      const isStored = section.codec === wanted
+      const isStored = section.codec === this.#codec
       const { storedBytes, rawBytes } = section
-      if ((isStored ? storedBytes : rawBytes) <= heldBytesMax || this.#options.compress === true) {
+      if ((isStored ? storedBytes : rawBytes) <= heldBytesMax || this.#codec !== codec.none) {
         if (!isStored) return { kind: 'state', facts: section, update: await file.read(section) }
-        return { kind: 'stored', section, pieces: [await file.readStored(section)] }
+        return { kind: 'stored', section, pieces: [await file.readStored(section, this.#memoryFor(section))] }
       }
       // Too large to be held: its hashes are checked before the first byte is written, and again while all are.
       const pieces = (): AsyncIterable<Uint8Array> =>

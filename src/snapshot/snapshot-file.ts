@@ -14,8 +14,6 @@
 import { createHash } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { pipeline, Readable } from 'node:stream'
-import { promisify } from 'node:util'
-import { createInflateRaw, inflateRaw } from 'node:zlib'
 import { equalBytes } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { checkCell, indexKeyOf } from '../model/cell.ts'
@@ -33,6 +31,7 @@ import {
   type FileSystem,
   type OpenFile,
 } from '../base/file-system.ts'
+import { compressionOf } from './codecs.ts'
 import {
   checkHeader,
   codec,
@@ -51,8 +50,6 @@ import {
 } from './format.ts'
 import { snapshotFileName } from './generations.ts'
 
-const inflate = promisify(inflateRaw)
-
 export interface OpenOptions {
   /** @default the computer's own */
   readonly fileSystem?: FileSystem
@@ -61,7 +58,7 @@ export interface OpenOptions {
 /**
  * Opens a snapshot file; of an increment also the files below it, which must lie beside it. Cost: two or three small reads a file, whatever its size.
  *
- * Throws `SNAPSHOT_MISSING` where there is no file, `FORMAT_NEWER` for a version of the future, otherwise
+ * Throws `SNAPSHOT_MISSING` where there is no file, `FORMAT_NEWER` for a version of the future, and a codec that this Node does not have, otherwise
  * `SNAPSHOT_DAMAGED`, also where a file below an increment is missing or another one.
  */
 export async function openSnapshotFile(path: string, options: OpenOptions = {}): Promise<SnapshotFile> {
@@ -145,7 +142,10 @@ async function readEnds(
   const packed = inTail
     ? tail.subarray(tail.length - trailerBytes - manifestBytes, tail.length - trailerBytes)
     : await readRange(file, manifestOffset, manifestBytes)
-  return { bytes, manifest: parseManifest(path, packed, trailer, isIncrement), trailer }
+  const manifest = parseManifest(path, packed, trailer, isIncrement)
+  for (const section of manifest.sections)
+    if (section.codec !== codec.none) compressionOf(section.codec, path)
+  return { bytes, manifest, trailer }
 }
 
 /** A section, and the file of the chain that it is in. */
@@ -235,10 +235,17 @@ export class SnapshotFile implements AsyncDisposable {
     throw this.#damagedSection(section, 'what it inflates to has another length or hash')
   }
 
-  /** The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`. */
-  async readStored(section: Section): Promise<Uint8Array> {
+  /**
+   * The bytes of a section as they are in the file, their hash checked. Throws `SNAPSHOT_DAMAGED`.
+   *
+   * @param into memory that they fit into; default is their own
+   */
+  async readStored(
+    section: Section,
+    into: Uint8Array = Buffer.allocUnsafe(section.storedBytes),
+  ): Promise<Uint8Array> {
     const stored = await this.#use(this.#fileOf(section), (file) =>
-      readRange(file, section.offset, section.storedBytes),
+      readInto(file, into.subarray(0, section.storedBytes), section.offset),
     )
     if (stored.length === section.storedBytes && equalBytes(sha256(stored), section.storedSha256))
       return stored
@@ -288,7 +295,8 @@ export class SnapshotFile implements AsyncDisposable {
   }
 
   async *#inflatedPieces(section: Section): AsyncGenerator<Uint8Array> {
-    const inflating = createInflateRaw({ chunkSize: inflatedPieceBytes })
+    const compression = compressionOf(section.codec, this.#fileOf(section).path)
+    const inflating = compression.decompressing({ chunkSize: inflatedPieceBytes })
     const stored = Readable.from(copiesOf(this.storedPieces(section)))
     // What fails ends the iteration below.
     pipeline(stored, inflating, () => undefined)
@@ -407,8 +415,9 @@ export class SnapshotFile implements AsyncDisposable {
   }
 
   async #inflate(section: Section, stored: Uint8Array): Promise<Uint8Array> {
+    const compression = compressionOf(section.codec, this.#fileOf(section).path)
     try {
-      return await inflate(stored, { maxOutputLength: section.rawBytes })
+      return await compression.decompress(stored, { maxOutputLength: section.rawBytes })
     } catch (cause) {
       throw this.#damagedSection(section, `it does not inflate to ${section.rawBytes} bytes`, cause)
     }

@@ -2,18 +2,17 @@
  * Writing a snapshot: sections one at a time into a sink, then manifest and trailer. Holds one section, of one that comes in pieces only a
  * piece, and the manifest's entries.
  *
- * The bytes are a function of origin, sections and codec: no clock, no chance. Deflated bytes also depend on
- * the zlib that Node was built with; the hash of the raw bytes does not.
+ * The bytes are a function of origin, sections and codec: no clock, no chance. Compressed bytes also depend on
+ * the library that Node was built with; the hash of the raw bytes does not.
  */
 import { createHash } from 'node:crypto'
-import { promisify } from 'node:util'
-import { constants, deflateRaw } from 'node:zlib'
 import { assert } from '../base/assert.ts'
 import { concatBytes } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import type { Clocks } from '../model/clocks.ts'
 import type { ShardName } from '../model/shard.ts'
 import type { Update } from '../model/update.ts'
+import { compressionOf } from './codecs.ts'
 import type { ByteSink } from './commit-file.ts'
 import {
   codec,
@@ -31,8 +30,6 @@ import {
   type SnapshotManifest,
   type SnapshotOrigin,
 } from './format.ts'
-
-const deflate = promisify(deflateRaw)
 
 /** What is known of a shard's state besides its bytes. */
 export interface StateFacts {
@@ -62,9 +59,8 @@ export type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 /**
  * Writes a snapshot into a sink. Returns its manifest, and the hash of every byte before that hash itself.
  *
- * `sections` come strictly ascending by shard name, none without clocks. With `compress` each is deflated
- * (level 1) unless that makes it longer, or shorter than `inflationMax` allows. Cost: SHA-256 twice;
- * deflating takes about 1 s for 100 MB.
+ * `sections` come strictly ascending by shard name, none without clocks. Each is compressed by the codec
+ * unless that makes it longer, or shorter than `inflationMax` allows. Cost: SHA-256 twice, and compressing.
  *
  * Throws `NOT_DURABLE` for a shard or manifest above the limits of the format, and whatever the sink and
  * `sections` throw.
@@ -73,7 +69,7 @@ export async function writeSnapshot(
   sink: ByteSink,
   origin: SnapshotOrigin,
   sections: Iterable<SectionInput> | AsyncIterable<SectionInput>,
-  compress: boolean,
+  codecWanted: Codec,
 ): Promise<{ readonly manifest: SnapshotManifest; readonly fileSha256: Uint8Array }> {
   await sink.write(encodeHeader(origin.base !== undefined))
   const written: Section[] = []
@@ -82,7 +78,7 @@ export async function writeSnapshot(
     const before = written.at(-1)
     const ascending = before === undefined || compareNames(before.shard, shard) < 0
     assert(ascending && clocks.size > 0, 'sections ascend by shard name and none is empty')
-    written.push(await writeSection(sink, input, compress))
+    written.push(await writeSection(sink, input, codecWanted))
   }
   const manifest: SnapshotManifest = { ...origin, sections: written }
   const packed = encodeManifest(manifest)
@@ -97,7 +93,7 @@ export async function writeSnapshot(
   return { manifest, fileSha256 }
 }
 
-async function writeSection(sink: ByteSink, input: SectionInput, compress: boolean): Promise<Section> {
+async function writeSection(sink: ByteSink, input: SectionInput, wanted: Codec): Promise<Section> {
   const offset = sink.length
   switch (input.kind) {
     case 'stored': {
@@ -105,10 +101,10 @@ async function writeSection(sink: ByteSink, input: SectionInput, compress: boole
       return { ...input.section, offset }
     }
     case 'state':
-      return writeState(sink, input.facts, input.update, compress)
+      return writeState(sink, input.facts, input.update, wanted)
     case 'pieces': {
-      if (compress)
-        return withSince(input, await writeState(sink, input.facts, await joinPieces(input.pieces), compress))
+      if (wanted !== codec.none)
+        return withSince(input, await writeState(sink, input.facts, await joinPieces(input.pieces), wanted))
       const hash = createHash('sha256')
       await writePieces(sink, input.pieces, (piece) => {
         hash.update(piece)
@@ -126,11 +122,11 @@ async function writeState(
   sink: ByteSink,
   facts: StateFacts,
   update: Uint8Array,
-  compress: boolean,
+  wanted: Codec,
 ): Promise<Section> {
   const offset = sink.length
   checkLength(facts.shard, update.length)
-  const { stored, storedAs } = await store(update, compress)
+  const { stored, storedAs } = await store(update, wanted)
   const rawSha256 = sha256(update)
   const storedSha256 = storedAs === codec.none ? rawSha256 : sha256(stored)
   await sink.write(stored)
@@ -172,11 +168,10 @@ function checkLength(shard: ShardName, bytes: number): void {
 }
 
 /** A function of the bytes alone, so that equal states are stored alike. */
-async function store(raw: Uint8Array, compress: boolean): Promise<{ stored: Uint8Array; storedAs: Codec }> {
-  if (compress) {
-    const deflated = await deflate(raw, { level: constants.Z_BEST_SPEED })
-    if (fitsCodec(codec.deflate, deflated.length, raw.length))
-      return { stored: deflated, storedAs: codec.deflate }
+async function store(raw: Uint8Array, wanted: Codec): Promise<{ stored: Uint8Array; storedAs: Codec }> {
+  if (wanted !== codec.none) {
+    const compressed = await compressionOf(wanted, 'the output').compress(raw)
+    if (fitsCodec(wanted, compressed.length, raw.length)) return { stored: compressed, storedAs: wanted }
   }
   return { stored: raw, storedAs: codec.none }
 }

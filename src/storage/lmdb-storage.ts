@@ -34,6 +34,7 @@ import {
   type ShardView,
 } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
+import type { DotRange, LiveRun } from '../model/update.ts'
 import { AbsenceFilter } from './absence-filter.ts'
 import { keepNewest } from './cursors.ts'
 import type { Failpoint } from './failpoints.ts'
@@ -313,6 +314,7 @@ class LmdbStorage implements Storage {
     return {
       clocks,
       live: (incarnation, from, to) => this.#whileOpen(this.#live(shard, incarnation, from, to)),
+      structs: (incarnation, from, to) => this.#whileOpen(this.#structs(shard, { incarnation, from, to })),
     }
   }
 
@@ -327,6 +329,15 @@ class LmdbStorage implements Storage {
     for (const cell of frozen?.live(shard, incarnation, from, to) ?? [])
       if (above?.dead.has(cell.clock) !== true) yield cell
     yield* active.live(shard, incarnation, from, to)
+  }
+
+  *#structs(shard: ShardName, { incarnation, from, to }: DotRange): Iterable<LiveRun> {
+    const [frozen, active] = [this.#frozen, this.#active]
+    const [below, above] = [frozen?.strand(shard, incarnation), active.strand(shard, incarnation)]
+    const stored = Math.min(to, below?.from ?? to, above?.from ?? to)
+    yield* this.#log.structs(shard, { incarnation, from, to: stored }, inAnyOf(below?.dead, above?.dead))
+    if (frozen !== undefined) yield* frozen.structs(shard, { incarnation, from, to }, inAnyOf(above?.dead))
+    yield* active.structs(shard, { incarnation, from, to }, undefined)
   }
 
   cells(indexKey: Uint8Array): readonly PlacedCell[] {
@@ -924,6 +935,14 @@ class LmdbStorage implements Storage {
   #failpoint(point: Failpoint): void {
     this.#options.failpoint?.(point)
   }
+}
+
+/** Whether a clock is in one of some sets; `undefined`: none ever is. */
+function inAnyOf(
+  ...sets: readonly (ReadonlySet<number> | undefined)[]
+): ((clock: number) => boolean) | undefined {
+  const filled = sets.filter((set) => set !== undefined && set.size > 0)
+  return filled.length === 0 ? undefined : (clock) => filled.some((set) => set?.has(clock))
 }
 
 /** What an overlay and what lies below it say of a key, together. */

@@ -12,13 +12,15 @@ import { hashBytes } from '../base/bytes.ts'
 import type { PlacedCell } from '../model/fold/roster.ts'
 import type { Change, LiveCell } from '../model/shard-document.ts'
 import type { ShardName } from '../model/shard.ts'
-import { putStruct, structHeadOf, structOverheadMax } from '../model/update.ts'
+import { putStruct, structHeadOf, structOverheadMax, type DotRange, type LiveRun } from '../model/update.ts'
 import { KeyOrder } from './key-order.ts'
 
 /** Bytes of a page; a cell that is larger gets a page of its own. */
 const pageBytes = 1024 * 1024
 /** Small stores stay small. */
 const firstPageBytes = 64 * 1024
+/** Most bytes of a run that is read. */
+const runBytesMax = 64 * 1024
 /** What the typed arrays take beside the pages, roughly: for the bound. */
 const cellOverheadBytes = 40
 const keyOverheadBytes = 40
@@ -397,6 +399,37 @@ export class Overlay {
       if (this.#isDead[cell] === 0)
         yield this.#placed(cell, this.#keyBytes(this.#cellKey[cell] as number), false)
     }
+  }
+
+  /**
+   * As `live`, as the structs that they lie here as.
+   *
+   * @param isDead of what died in a later overlay, if anything did
+   */
+  *structs(
+    shard: ShardName,
+    { incarnation, from, to }: DotRange,
+    isDead: ((clock: number) => boolean) | undefined,
+  ): Iterable<LiveRun> {
+    const strand = this.strand(shard, incarnation)
+    if (strand === undefined) return
+    let [first, end, page, start, stop] = [0, -1, 0, 0, 0]
+    for (let i = this.#firstBornAt(strand, from); i < strand.born.length; i++) {
+      const cell = strand.born[i] as number
+      const clock = this.#cellClock[cell] as number
+      if (clock >= to) break
+      if (this.#isDead[cell] === 1 || isDead?.(clock) === true) continue
+      const follows = clock === end && this.#cellPage[cell] === page && this.#cellStart[cell] === stop
+      if (!follows || stop - start >= runBytesMax) {
+        if (end >= 0) yield { from: first, to: end, bytes: this.#structs.page(page).subarray(start, stop) }
+        first = clock
+        page = this.#cellPage[cell] as number
+        start = this.#cellStart[cell] as number
+      }
+      end = clock + 1
+      stop = this.#cellEnd[cell] as number
+    }
+    if (end >= 0) yield { from: first, to: end, bytes: this.#structs.page(page).subarray(start, stop) }
   }
 
   /** Clocks of cells that were born and died here and are in the log, ascending. */

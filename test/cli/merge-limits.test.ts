@@ -26,7 +26,7 @@ beforeAll(async () => {
     // Of one shard no two files hold the same: all of them are open to be joined.
     replica.write(contextShard('shared', 'all'), inputsCount + i + 1, [[['side', i], 'x'.repeat(100)]])
     const path = folder.at('inputs', `${i}.cairn`)
-    await writeFile(path, replica.documents, false, hastyFileSystem)
+    await writeFile(path, replica.documents, 'none', hastyFileSystem)
     inputs.push(path)
     for (const shard of replica.documents.keys()) all.learn(replica, shard)
   }

@@ -7,8 +7,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { toHex } from '../../src/base/bytes.ts'
 import { decodeCell } from '../../src/model/cell.ts'
 import { prefixEnd, type Key } from '../../src/model/key.ts'
-import { ShardSummary, type Change, type LiveCell } from '../../src/model/shard-document.ts'
+import { ShardSummary, structsOf, type Change, type LiveCell } from '../../src/model/shard-document.ts'
 import { contextShard, type ShardName } from '../../src/model/shard.ts'
+import { readStructs, runsOfCells, type LiveRun } from '../../src/model/update.ts'
 import type { FeedEntry, Storage } from '../../src/storage/storage.ts'
 import {
   cellFor,
@@ -366,9 +367,24 @@ function checkViewAgrees(
         (cell) => cell.incarnation === incarnation && cell.clock >= from && cell.clock < to,
       )
       expect([...view.live(incarnation, from, to)].map(describeCell)).toEqual(expected.map(describeCell))
+      expect(bytesOf(structsOf(view, incarnation, from, to))).toBe(
+        bytesOf(runsOfCells(incarnation, expected)),
+      )
     }
   }
   expect([...view.live(929_999, 0, 1_000)]).toEqual([])
+}
+
+/** Runs of structs, whatever their number; each is as long as it says. */
+function bytesOf(runs: Iterable<LiveRun>): string {
+  let hex = ''
+  for (const { from, to, bytes } of runs) {
+    expect(readStructs(bytes).map(({ clock }) => clock)).toEqual(
+      Array.from({ length: to - from }, (_, i) => from + i),
+    )
+    hex += toHex(bytes)
+  }
+  return hex
 }
 
 function checkIndexAgrees(storage: Storage, model: Model): void {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test, vi } from 'vitest'
 import { mergeSnapshots, openSnapshot, openStore, type Store } from '../../src/index.ts'
 import { codeOf } from '../snapshot/fixtures.ts'
+import { codecsHere } from '../../src/snapshot/codecs.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cairn-open-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -64,11 +65,11 @@ async function restored(dir: string, worker = 'reader'): Promise<Store> {
   return store
 }
 
-test.each([false, true])('reads as a store that restored it, compressed: %s', async (compress) => {
-  const dir = await checkpoints(`read-${compress}`)
+test.each(codecsHere)('reads as a store that restored it, codec %s', async (codec) => {
+  const dir = await checkpoints(`read-${codec}`)
   await using expected = await restored(dir)
-  const merged = join(folder, `merged-${compress}.cairn`)
-  await mergeSnapshots(merged, [dir], { compress })
+  const merged = join(folder, `merged-${codec}.cairn`)
+  await mergeSnapshots(merged, [dir], { codec })
   for (const path of [dir, merged]) {
     await using store = await openSnapshot(path)
     expect(contentOf(store)).toEqual(contentOf(expected))

@@ -9,9 +9,11 @@ import { pack } from '../../src/base/codec.ts'
 import { ContextStoreError } from '../../src/errors.ts'
 import { encodeState, type ShardDocument } from '../../src/model/shard-document.ts'
 import type { ShardName } from '../../src/model/shard.ts'
+import type { CodecName } from '../../src/snapshot/codecs.ts'
 import { commitFile } from '../../src/snapshot/commit-file.ts'
 import { nodeFileSystem, type FileSystem } from '../../src/base/file-system.ts'
 import {
+  codec,
   compareNames,
   encodeHeader,
   encodeTrailerEnd,
@@ -72,12 +74,12 @@ export const hastyFileSystem: FileSystem = {
 export async function writeFile(
   path: string,
   documents: ReadonlyMap<ShardName, ShardDocument>,
-  compress = false,
+  codecName: CodecName = 'none',
   fileSystem: FileSystem = nodeFileSystem,
 ): Promise<SnapshotManifest> {
   let manifest: SnapshotManifest | undefined
   const write = async (sink: Parameters<Parameters<typeof commitFile>[1]>[0]): Promise<void> => {
-    ;({ manifest } = await writeSnapshot(sink, origin, sectionsOf(documents), compress))
+    ;({ manifest } = await writeSnapshot(sink, origin, sectionsOf(documents), codec[codecName]))
   }
   await commitFile(path, write, { fileSystem, random, overwrite: true })
   return manifest as SnapshotManifest

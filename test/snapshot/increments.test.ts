@@ -139,7 +139,7 @@ describe('increments', () => {
   })
 
   test('are compressed on request', async () => {
-    const written = await chain(6, checkpoints({ compress: true }))
+    const written = await chain(6, checkpoints({ codec: 'deflate' }))
     // Deflated, the full ones are so small that another one soon pays, and the first is gone.
     for (const { path, expected } of written.slice(-3)) {
       await verifyFile(path)

@@ -5,6 +5,7 @@ import { ContextStoreError } from '../../src/errors.ts'
 import { encodeClocks } from '../../src/model/clocks.ts'
 import { contextShard } from '../../src/model/shard.ts'
 import { writeCheckpoint } from '../../src/snapshot/checkpoint.ts'
+import { codecsHere, type CodecName } from '../../src/snapshot/codecs.ts'
 import { headerBytes, sha256 } from '../../src/snapshot/format.ts'
 import { mergeSnapshots } from '../../src/snapshot/merge.ts'
 import { readSnapshot } from './reader.ts'
@@ -44,7 +45,7 @@ beforeEach(async () => {
     replica.learn(author, shared)
     replica.write(shared, 200 + i, [[['side', i], i]], [['row', (i + 1) % 3]])
     const path = join(directory, `input-${i}.cairn`)
-    await writeFile(path, replica.documents, i % 2 === 1)
+    await writeFile(path, replica.documents, i % 2 === 1 ? 'deflate' : 'none')
     files.push(path)
     for (const shard of replica.documents.keys()) union.learn(replica, shard)
   }
@@ -55,10 +56,10 @@ const bytesOf = (paths: readonly string[]): string[] =>
   paths.map((path) => readFileSync(path).toString('latin1'))
 
 describe('the law', () => {
-  test.each([false, true])('order, grouping and repetition do not matter, compress: %s', async (compress) => {
+  test.each(codecsHere)('order, grouping and repetition do not matter, codec %s', async (codec) => {
     const merge = async (...inputs: string[]): Promise<string> => {
       const path = output()
-      await mergeSnapshots(path, inputs, { compress })
+      await mergeSnapshots(path, inputs, { codec })
       return path
     }
     const [a, b, c, d, e] = files as [string, string, string, string, string]
@@ -78,7 +79,7 @@ describe('the law', () => {
   test('with another codec, the same digest', async () => {
     const [plain, deflated] = [output(), output()]
     const a = await mergeSnapshots(plain, files)
-    const b = await mergeSnapshots(deflated, files, { compress: true })
+    const b = await mergeSnapshots(deflated, files, { codec: 'deflate' })
     expect(a.digest).toBe(union.digest)
     expect(b.digest).toBe(union.digest)
     expect(equalFiles(plain, deflated)).toBe(false)
@@ -154,50 +155,45 @@ describe('the law', () => {
 
 describe('shards too large to be held', { timeout: 120_000 }, () => {
   const big = contextShard('big', 'all')
-  const make = async (name: string, replica: Replica, compress: boolean): Promise<string> => {
+  const make = async (name: string, replica: Replica, codec: CodecName): Promise<string> => {
     const path = join(directory, name)
-    await writeFile(path, replica.documents, compress)
+    await writeFile(path, replica.documents, codec)
     return path
   }
 
-  test.each([false, true])(
-    'are copied, joined and refused piece by piece, deflated: %s',
-    async (compress) => {
-      const [a, b, both] = [new Replica(), new Replica(), new Replica()]
-      for (let i = 0; i < 10; i++) {
-        const value = String(i).repeat(900_000)
-        a.write(big, 7, [[['row', i], value]])
-        if (i === 4) b.learn(a, big)
-      }
-      b.write(big, 9, [[['side'], 1]], [['row', 2]])
-      both.learn(a, big)
-      both.learn(b, big)
-      const [first, second] = [await make('a', a, compress), await make('b', b, compress)]
-      const alone = output()
-      expect(await mergeSnapshots(alone, [first])).toMatchObject({ digest: a.digest, shards: 1 })
-      const joined = output()
-      expect(await mergeSnapshots(joined, [first, second])).toMatchObject({ digest: both.digest })
-      const again = output()
-      await mergeSnapshots(again, [second, joined, first, alone])
-      expect(equalFiles(again, joined)).toBe(true)
-      for (const path of [alone, joined]) {
-        await using file = await openSnapshotFile(path)
-        await file.verify()
-      }
-      // Damage late in a section is found before a byte of it is written.
-      const bytes = readFileSync(first)
-      bytes[bytes.length - 2_000] = (bytes[bytes.length - 2_000] as number) ^ 1
-      writeFileSync(first, bytes)
-      const rest = output()
-      const result = await mergeSnapshots(rest, [first, second])
-      expect(result).toMatchObject({ digest: b.digest, shards: 1 })
-      expect(result.skipped).toHaveLength(1)
-      expect(await codeOf(mergeSnapshots(output(), [first]))).toBe('SNAPSHOT_DAMAGED')
-      expect(await codeOf(mergeSnapshots(output(), [first, second], { strict: true }))).toBe(
-        'SNAPSHOT_DAMAGED',
-      )
-    },
-  )
+  test.each(codecsHere)('are copied, joined and refused piece by piece, codec %s', async (codec) => {
+    const [a, b, both] = [new Replica(), new Replica(), new Replica()]
+    for (let i = 0; i < 10; i++) {
+      const value = String(i).repeat(900_000)
+      a.write(big, 7, [[['row', i], value]])
+      if (i === 4) b.learn(a, big)
+    }
+    b.write(big, 9, [[['side'], 1]], [['row', 2]])
+    both.learn(a, big)
+    both.learn(b, big)
+    const [first, second] = [await make('a', a, codec), await make('b', b, codec)]
+    const alone = output()
+    expect(await mergeSnapshots(alone, [first])).toMatchObject({ digest: a.digest, shards: 1 })
+    const joined = output()
+    expect(await mergeSnapshots(joined, [first, second])).toMatchObject({ digest: both.digest })
+    const again = output()
+    await mergeSnapshots(again, [second, joined, first, alone])
+    expect(equalFiles(again, joined)).toBe(true)
+    for (const path of [alone, joined]) {
+      await using file = await openSnapshotFile(path)
+      await file.verify()
+    }
+    // Damage late in a section is found before a byte of it is written.
+    const bytes = readFileSync(first)
+    bytes[bytes.length - 2_000] = (bytes[bytes.length - 2_000] as number) ^ 1
+    writeFileSync(first, bytes)
+    const rest = output()
+    const result = await mergeSnapshots(rest, [first, second])
+    expect(result).toMatchObject({ digest: b.digest, shards: 1 })
+    expect(result.skipped).toHaveLength(1)
+    expect(await codeOf(mergeSnapshots(output(), [first]))).toBe('SNAPSHOT_DAMAGED')
+    expect(await codeOf(mergeSnapshots(output(), [first, second], { strict: true }))).toBe('SNAPSHOT_DAMAGED')
+  })
 })
 
 describe('the loss report', () => {
@@ -412,7 +408,7 @@ describe('damage', { timeout: 300_000 }, () => {
   test('the inputs are the same bytes afterwards', async () => {
     const before = bytesOf(files)
     await mergeSnapshots(output(), files)
-    await mergeSnapshots(output(), files, { compress: true })
+    await mergeSnapshots(output(), files, { codec: 'deflate' })
     expect(bytesOf(files)).toEqual(before)
   })
 
@@ -459,7 +455,7 @@ test('a thousand inputs by few descriptors', { timeout: 300_000 }, async () => {
     replica.write(contextShard(`w${i}`, 'all'), i + 1, [[['own'], i]])
     replica.write(contextShard('shared', 'all'), i + 1, [[['side', i], i]])
     const path = join(directory, `small-${i}.cairn`)
-    await writeFile(path, replica.documents, false, hastyFileSystem)
+    await writeFile(path, replica.documents, 'none', hastyFileSystem)
     inputs.push(path)
     for (const shard of replica.documents.keys()) all.learn(replica, shard)
   }

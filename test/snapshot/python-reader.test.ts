@@ -1,9 +1,10 @@
 /** The reader in Python, which shares no code with Cairn, reads what Cairn reads. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { mergeSnapshots, openSnapshot, openStore, toJson, type Key, type Value } from '../../src/index.ts'
+import { codecsHere } from '../../src/snapshot/codecs.ts'
 import { damage } from '../cli/snapshots.ts'
 import { temporaryDirectory } from './fixtures.ts'
 
@@ -76,7 +77,26 @@ test('it has at most 150 lines and imports nothing but the standard library', ()
   ])
 })
 
-test.each(['v1.cairn', 'v1-deflated.cairn'])('reads the golden file %s', async (name) => {
+const pythonHasZstandard =
+  spawnSync('python3', ['-c', 'import sys; sys.exit(sys.version_info < (3, 14))']).status === 0
+
+test.each([
+  ['v1-brotli.cairn', 'brotli, which is not in Python'],
+  ...(pythonHasZstandard ? [] : [['v1-zstd.cairn', 'Zstandard, which Python has from 3.14 on']]),
+])('of %s it says what it lacks, and what to do', (name, what) => {
+  const path = join(root, 'test/fixtures/snapshots', name ?? '')
+  const { status, stdout, stderr } = spawnSync('python3', [reader, path], { encoding: 'utf8' })
+  expect([status, stdout]).toEqual([1, ''])
+  expect(stderr).toBe(
+    `This file is compressed by ${what}. A copy that can be read: cairn merge --codec deflate COPY FILE\n`,
+  )
+})
+
+test.each([
+  'v1.cairn',
+  'v1-deflated.cairn',
+  ...(pythonHasZstandard && codecsHere.includes('zstd') ? ['v1-zstd.cairn'] : []),
+])('reads the golden file %s', async (name) => {
   const path = join(root, 'test/fixtures/snapshots', name)
   const lines = readWithPython(path)
   expect(lines.length).toBeGreaterThan(40)

@@ -1,6 +1,7 @@
 /** `cairn import`: a snapshot from rows of cells. */
 import type { Call, CommandDescription } from '../command.ts'
 import { loadLibrary } from '../library.ts'
+import { codecGiven, codecOption } from '../option-values.ts'
 import { formatBytes, formatCount, formatFacts } from '../text.ts'
 
 export const importCommand: CommandDescription = {
@@ -14,7 +15,7 @@ export const importCommand: CommandDescription = {
     { name: 'OUT', text: 'the snapshot file to write; it appears whole or not at all' },
   ],
   options: [
-    { flags: '--compress', text: 'deflate OUT' },
+    codecOption,
     { flags: '--strict', text: 'refuse rows that were edited, added or removed' },
     { flags: '--overwrite', text: 'replace OUT where it exists' },
   ],
@@ -26,7 +27,7 @@ async function runImport(call: Call): Promise<void> {
   const [path = '', out = ''] = call.operands
   const { importCells } = await loadLibrary()
   const made = await importCells(path, out, {
-    compress: call.isSet('--compress'),
+    ...codecGiven(call),
     overwrite: call.isSet('--overwrite'),
     strict: call.isSet('--strict'),
   })

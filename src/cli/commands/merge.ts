@@ -3,6 +3,7 @@ import type { MergeResult } from '../../index.ts'
 import type { Call, CommandDescription } from '../command.ts'
 import { CommandError } from '../failures.ts'
 import { loadLibrary } from '../library.ts'
+import { codecGiven, codecOption } from '../option-values.ts'
 import { formatBytes, formatCount, formatFacts, formatQuantity, formatTable } from '../text.ts'
 
 export const mergeCommand: CommandDescription = {
@@ -22,6 +23,7 @@ export const mergeCommand: CommandDescription = {
   options: [
     { flags: '--overwrite', text: 'replace OUT where it exists' },
     { flags: '--strict', text: 'write nothing when an input cannot be read, instead of skipping it' },
+    codecOption,
     { flags: '--jobs <N>', text: 'shards that are read at a time, 1 to 16; 4 without it' },
     {
       flags: '--report',
@@ -57,6 +59,7 @@ async function merge(call: Call, path: string, inputs: readonly string[]): Promi
   return await mergeSnapshots(path, inputs, {
     overwrite: call.isSet('--overwrite'),
     strict: call.isSet('--strict'),
+    ...codecGiven(call),
     ...(jobs === undefined ? {} : { jobs: Number(jobs) }),
     onProgress: ({ shardsDone, shards }) => progress.update(shardsDone, shards),
   })

@@ -18,5 +18,8 @@ export const standardErrorLog: Log = {
 }
 
 function writeLine(level: string, message: string, facts: Readonly<Record<string, unknown>> = {}): void {
-  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...facts })}\n`)
+  const line = JSON.stringify({ time: new Date().toISOString(), level, message, ...facts })
+  // Where standard error is a file on a full disk, or a pipe that nobody reads, a bare write would end the process.
+  // oxlint-disable-next-line no-console
+  console.error('%s', line)
 }

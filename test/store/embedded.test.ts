@@ -21,7 +21,7 @@ beforeAll(async () => {
   const job = new Job()
   const child = job.start('plain')
   job.go()
-  expect((await child.exit).code).toBe(7)
+  if ((await child.exit).code !== 7) throw new Error(child.errorText)
   plain = child.lines
 })
 
@@ -159,10 +159,10 @@ const misfortunes: readonly Misfortune[] = [
 ]
 
 describe('the program is not hurt where', () => {
-  for (const { name, prepare, hears = [], isErrorFull, needsMount } of misfortunes) {
-    const maybe = needsMount !== true || canMount ? test : test.skip
+  const possible = misfortunes.filter(({ needsMount }) => needsMount !== true || canMount)
+  for (const { name, prepare, hears = [], isErrorFull } of possible) {
     for (const how of ['close', 'leave'] as const) {
-      maybe(`${name}; it ${how}s the store`, { timeout: 2 * timeout }, async () => {
+      test(`${name}; it ${how}s the store`, { timeout: 2 * timeout }, async () => {
         const job = new Job()
         try {
           const atHalt = await prepare(job)
@@ -179,7 +179,7 @@ describe('the program is not hurt where', () => {
             said: '',
           })
           expect(performance.now() - begun).toBeLessThan(timeout)
-const heard = child.errorText.split('\n').filter((line) => !line.startsWith('{') && line !== '')
+          const heard = child.errorText.split('\n').filter((line) => !line.startsWith('{') && line !== '')
           expect([...new Set(heard)]).toEqual(hears.map((error) => `user: ${error}`))
           if (hears.length > 0 || isErrorFull === true) return
           await using record = await openSnapshot(job.dir)

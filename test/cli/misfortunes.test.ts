@@ -422,7 +422,7 @@ describe.runIf(hasPython)('the program is not hurt where', { timeout: 4 * second
 
   const possible = misfortunes.filter(({ needsMount }) => needsMount !== true || canMount)
   for (const { name, prepare, kept, says } of possible) {
-    test.concurrent(name, async () => {
+    test.concurrent(`${name}`, async () => {
       const job = new Job()
       try {
         const run = await job.run('context', prepare(job))

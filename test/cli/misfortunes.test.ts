@@ -412,7 +412,7 @@ const misfortunes: readonly Misfortune[] = [
   },
 ]
 
-describe.runIf(hasPython)('the program is not hurt where', { timeout: 4 * secondsMax * 1_000 }, () => {
+describe.runIf(hasPython)('the program is not hurt', { timeout: 4 * secondsMax * 1_000 }, () => {
   let plain: Awaited<ReturnType<Job['run']>>
 
   beforeAll(async () => {
@@ -422,7 +422,7 @@ describe.runIf(hasPython)('the program is not hurt where', { timeout: 4 * second
 
   const possible = misfortunes.filter(({ needsMount }) => needsMount !== true || canMount)
   for (const { name, prepare, kept, says } of possible) {
-    test.concurrent(`${name}`, async () => {
+    test.concurrent(`where ${name}`, async () => {
       const job = new Job()
       try {
         const run = await job.run('context', prepare(job))

@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs'
 /** A command or file, and the package that brings it. */
 const packages = {
   ip: 'iproute2',
+  curl: 'curl',
   python3: 'python3-venv',
   'chromium-headless-shell': 'chromium-headless-shell',
   mpirun: 'openmpi-bin',

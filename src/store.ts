@@ -552,7 +552,7 @@ export class Store implements ContextStore {
 
   /**
    * Writes the state of this environment's shards as a new generation on the shared file system: durable and verified when it resolves. Never two at
-   * once: a second call waits for the first. Cost: what was changed since the last one, or, now and then and at first, all live cells, while calls go on. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
+   * once: a second call waits for the first. What this node's own disk does not take is in it all the same. Cost: what was changed since the last one, or, now and then and at first, all live cells, while calls go on. Throws `OPTION_INVALID` without a checkpoint directory, `NOT_DURABLE` when it could not be written.
    */
   checkpoint(options: { readonly tag?: string } = {}): Promise<Checkpoint> {
     const previous = this.#shared.checkpointing
@@ -567,7 +567,8 @@ export class Store implements ContextStore {
   async #writeCheckpoint(request: { readonly tag?: string }): Promise<Checkpoint> {
     this.#checkpointOptions()
     this.#checkOpen()
-    await this.#makeDurable()
+    // Another disk than this node's: the checkpoint is what is left where that is full or gone.
+    await this.#makeDurable().catch(failureToWrite)
     return (this.#shared.checkpoints ??= this.#makeCheckpoints()).write(request)
   }
 

@@ -525,6 +525,10 @@ _RETRY_SECONDS_MAX = 2.0
 #: After so many turns without work the sender sleeps until it is woken, and ends after so long.
 _IDLE_TURNS = 4
 _IDLE_SECONDS = 1.0
+#: After a flush that failed, the sender asks for none for so long.
+_FLUSH_AGAIN_SECONDS = 1.0
+#: At the end of the process, an agent that went away with something pending may come back within so long: `cairn run` starts another.
+_LAST_SECONDS = 5.0
 #: Texts of refused operations that are kept for `flush`.
 _REFUSALS_MAX = 100
 
@@ -604,6 +608,7 @@ class ContextStore:
         self._retry_seconds = _RETRY_SECONDS
         #: Number of the sender's request to flush that is under way.
         self._flush = 0
+        self._flush_again_at = 0.0
         self._wants_connection = False
         self._sender: Optional[threading.Thread] = None
         self._sender_is_awake = False
@@ -950,6 +955,8 @@ class ContextStore:
             if connection is not None:
                 connection.close()
             _open_stores.discard(self)
+            if not self._strict:
+                _losses.add(self._lost, self._refused, self._last_error)
 
     def _leave(self) -> None:
         if self.flush() and not self.health.pending:
@@ -957,13 +964,27 @@ class ContextStore:
 
     def _end(self) -> None:
         """At the end of the process."""
-        if self._connection is None and not self.health.pending:
+        if self._connection is None and not (self.health.pending or self._lost or self._refused):
             return
         self._timeout = min(self._timeout, 10.0)
         try:
+            self._wait_for_another()
             self.close()
         except ContextStoreError as error:
             print(f"cairn: at the end of the process: {error}", file=sys.stderr)
+
+    def _wait_for_another(self) -> None:
+        """Where the agent went away, and not ``strict``: only here is it worth a wait."""
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self._was_connected and not self._strict and self.health.pending and time.monotonic() < deadline:
+            try:
+                self._exchange(deadline, None, '"ask":"flush"}\n')
+                return
+            except ContextStoreError:
+                # It cannot be written. What went wrong is told with what is lost.
+                return
+            except _Unreachable:
+                time.sleep(_RETRY_SECONDS)
 
     def __enter__(self) -> "ContextStore":
         return self
@@ -1221,6 +1242,8 @@ class ContextStore:
                     self._give_up(n, _error(error), awaited is not None)
                 if n == self._flush:
                     self._flush = 0
+                    if "error" in answer:
+                        self._flush_again_at = time.monotonic() + _FLUSH_AGAIN_SECONDS
                 if "durable" in answer:
                     self._is_durable(answer["durable"])
 
@@ -1247,6 +1270,8 @@ class ContextStore:
         """A connection. Needs to speak alone. Raises ``OSError``, ``_Unreachable``, and what the agent says to the hello."""
         if time.monotonic() < self._retry_at:
             raise _Unreachable(self._last_error or "no agent answers")
+        if not self._path:
+            raise _Unreachable("there is no agent, and no CAIRN_SOCKET that names one")
         try:
             connection = self._open(self._client)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -1360,7 +1385,7 @@ class ContextStore:
             self._cut()
             data = self._take_unsent(b"")
             # An answer to what is sent now tells of what was sent before that it is on disk. Where nothing is, it is asked for.
-            if not data and self._kept and not self._flush:
+            if not data and self._kept and not self._flush and time.monotonic() >= self._flush_again_at:
                 self._n = self._flush = self._n + 1
                 data = b'{"n":%d,"ask":"flush"}\n' % self._n
         if data:
@@ -1917,6 +1942,30 @@ def _run(words: List[str]) -> str:
 
 # --- Ends and forks
 
+class _Losses:
+    """What stores that are not strict could not do, told once, at the end of the process: nothing was raised."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.refused = 0
+        self.error: Optional[str] = None
+
+    def add(self, lost: int, refused: int, error: Optional[str]) -> None:
+        self.lost += lost
+        self.refused += refused
+        if lost or refused:
+            self.error = error
+
+    def tell(self) -> None:
+        counts = ((self.lost, "are not known to be on disk"), (self.refused, "were refused"))
+        told = ", ".join(f"{count} {what}" for count, what in counts if count)
+        if told and sys.stderr is not None:
+            why = f" ({self.error})" if self.error else ""
+            with contextlib.suppress(OSError, ValueError):
+                print(f"cairn: of the writes of this process {told}{why}. `cairn doctor` says where its agent should be.", file=sys.stderr)
+
+
+_losses = _Losses()
 _open_stores: "weakref.WeakSet[ContextStore]" = weakref.WeakSet()
 _armed = False
 
@@ -1936,11 +1985,13 @@ def _flush_at_exit() -> None:
 def _close_all() -> None:
     for store in list(_open_stores):
         store._end()
+    _losses.tell()
 
 
 def _after_fork() -> None:
-    global _armed
+    global _armed, _losses
     _armed = False
+    _losses = _Losses()
     for store in list(_open_stores):
         connection = store._connection
         store._begin()

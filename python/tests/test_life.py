@@ -6,8 +6,10 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import unittest
@@ -279,6 +281,41 @@ class Killed(unittest.TestCase):
         self.assertLessEqual({"connect", "sendall", "recv"}, calls_in_c(lambda: cairn.ContextStore(self.agent.socket).close()))
         for store in (nobody, killed):
             store.close()
+
+    def test_at_its_end_a_process_waits_for_another_agent_and_says_what_is_lost(self):
+        program = textwrap.dedent(
+            '''
+            import sys, cairn
+            store = cairn.ContextStore(sys.argv[1], strict=False)
+            store.set(("before",), True)
+            assert store.flush()
+            print("ready", flush=True)
+            sys.stdin.readline()
+            for i in range(10):
+                store.set(("after", i), i)
+            store.set(("bad",), object())
+            sys.exit(7)
+            '''
+        )
+        for comes_back in (True, False):
+            words = [sys.executable, "-c", program, self.agent.socket]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            with subprocess.Popen(words, text=True, **pipes) as process:
+                self.assertEqual(process.stdout.readline(), "ready\n")
+                self.agent.kill()
+                process.stdin.close()
+                if comes_back:
+                    self.agent.start()
+                begun = time.monotonic()
+                told = process.stderr.read()
+            self.assertEqual(process.returncode, 7)
+            self.assertLess(time.monotonic() - begun, 30)
+            lost = "10 are not known to be on disk, " if not comes_back else ""
+            self.assertRegex(told, f"^cairn: of the writes of this process {lost}1 were refused \\(.+\\)\\. `cairn doctor` says .*\\.\n$")
+        self.agent.start()
+        store = cairn.ContextStore(self.agent.socket)
+        self.assertEqual((store.get(("before",)), store.count_keys(("after",))), (True, 10))
+        store.close()
 
     def every_call(self, store):
         store.set(("key",), 1)

@@ -7,6 +7,7 @@ import { writeFile, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import { ContextStoreError } from '../errors.ts'
 import {
   systemRandom,
   systemTime,
@@ -77,8 +78,8 @@ class RunningAgent implements Agent {
   readonly #time: Time
   readonly #log: Log
   readonly #household: Household
-  /** What ends each of the connections. */
-  readonly #connections = new Map<Socket, () => void>()
+  /** What ends each of the connections, and tells attendants what went wrong. */
+  readonly #connections = new Map<Socket, (problems: readonly string[]) => void>()
   readonly #local: Server
   #door: Door | undefined
   #loopback: Server | undefined
@@ -87,6 +88,8 @@ class RunningAgent implements Agent {
   #alone: () => void = () => {}
   #linger: Timer | undefined
   #closing: Promise<void> | undefined
+  /** What went wrong at the end. */
+  readonly #problems: string[] = []
   #tellEnded: () => void = () => {}
 
   constructor(options: AgentOptions) {
@@ -192,11 +195,19 @@ class RunningAgent implements Agent {
     this.#linger?.cancel()
     let timer: Timer | undefined
     const tooLate = new Promise<void>((resolve) => {
-      timer = this.#time.after(closeMsMax, resolve, { keepAlive: true })
+      const giveUp = (): void => {
+        this.#problems.push(`after ${closeMsMax / 1000} s not all was written, and no longer waited for.`)
+        resolve()
+      }
+      timer = this.#time.after(closeMsMax, giveUp, { keepAlive: true })
     })
     await Promise.race([this.#drain(graceMs), tooLate])
     timer?.cancel()
-    for (const connection of this.#connections.keys()) connection.destroy()
+    // Who waits for the end of a connection waits for all of that.
+    for (const [connection, end] of this.#connections) {
+      end(this.#problems)
+      connection.destroySoon()
+    }
     this.#tellEnded()
   }
 
@@ -207,15 +218,17 @@ class RunningAgent implements Agent {
     this.#loopback?.close()
     if (this.http !== undefined) await rm(this.http.tokenFile, { force: true })
     for (const connection of this.#connections.keys()) connection.pause()
-    await this.#attempt('what was written could not be made durable', () => store.flush())
-    if (checkpointsAtEnd === true)
-      await this.#attempt('the last checkpoint could not be written', () => store.checkpoint())
+    const flush = (): Promise<unknown> => store.flush()
+    const isOnDisk = await this.#attempt('what was written is not all on the disk of this node', flush)
+    if (checkpointsAtEnd === true) {
+      const checkpoint = (): Promise<unknown> => store.checkpoint()
+      const isInCheckpoint = await this.#attempt('the last checkpoint could not be written', checkpoint)
+      if (isInCheckpoint && !isOnDisk) this.#problems.push('the last checkpoint has all that was written.')
+    }
     this.#household.clients.close()
     // Answers that waited for the flush are out before.
     await new Promise(setImmediate)
     await this.#attempt('the store could not be closed', () => store.close())
-    // Who waits for the end of a connection waits for all of that.
-    for (const end of this.#connections.values()) end()
   }
 
   async #untilAlone(msMax: number): Promise<void> {
@@ -228,16 +241,23 @@ class RunningAgent implements Agent {
     })
   }
 
-  async #attempt(problem: string, act: () => Promise<unknown>): Promise<void> {
+  async #attempt(problem: string, act: () => Promise<unknown>): Promise<boolean> {
     try {
       await act()
+      return true
     } catch (error) {
       this.#log.warn(problem, { error: String(error) })
+      this.#problems.push(`${problem}: ${sentenceOf(error)}`)
+      return false
     }
   }
 }
 
 const brace = 0x7b
+
+function sentenceOf(error: unknown): string {
+  return error instanceof ContextStoreError ? `${error.message} ${error.hint}` : String(error)
+}
 
 function rememberingWorkers(store: Store): (worker: string) => Store {
   const stores = new Map([[store.worker, store]])

@@ -83,6 +83,7 @@ export class Conversation {
   #whenIdle: (() => void) | undefined
   /** Of an attendant. */
   #leave: Leave | undefined
+  #hasAttended = false
 
   constructor(household: Household, outlet: Outlet) {
     this.#household = household
@@ -172,6 +173,12 @@ export class Conversation {
 
   #tellIdle(): void {
     if (this.#pending.size === 0 && this.#held === undefined) this.#whenIdle?.()
+  }
+
+  /** The agent ends: who attends, or did, hears what went wrong. */
+  tellProblems(problems: readonly string[]): void {
+    if (this.#hasAttended && problems.length > 0 && !this.#isOver)
+      this.#outlet.send(JSON.stringify({ problems }))
   }
 
   /** The other side is gone. */
@@ -271,6 +278,7 @@ export class Conversation {
         return this.#start(n, () => this.#rewind(request, store))
       case 'attend':
         this.#leave ??= this.#household.attend()
+        this.#hasAttended = true
         return this.#answer(n, '')
       case 'leave':
         return this.#answer(n, members({ others: this.#left(true) }))

@@ -4,8 +4,12 @@ import type { Socket } from 'node:net'
 import { Conversation, type Household, type Outlet } from './conversation.ts'
 import { LineReader } from './lines.ts'
 
-/** Speaks lines with who is at the other end, and began so. Returns what ends the connection when what was sent is out. */
-export function speakLines(socket: Socket, household: Household, first: Buffer): () => void {
+/** Speaks lines with who is at the other end, and began so. Returns what ends the connection when what was sent is out; an attendant is told what went wrong. */
+export function speakLines(
+  socket: Socket,
+  household: Household,
+  first: Buffer,
+): (problems: readonly string[]) => void {
   const lines = new LineReader()
   let gathered = ''
   let isTaking = false
@@ -38,7 +42,8 @@ export function speakLines(socket: Socket, household: Household, first: Buffer):
   socket.on('data', take)
   socket.once('close', () => conversation.close())
   take(first)
-  return () => {
+  return (problems) => {
+    conversation.tellProblems(problems)
     conversation.close()
     outlet.end()
   }

@@ -17,6 +17,13 @@ export const standardErrorLog: Log = {
   warn: (message, facts) => writeLine('warn', message, facts),
 }
 
+/** Somebody hears of errors of standard error. */
+let isHeard = false
+
 function writeLine(level: string, message: string, facts: Readonly<Record<string, unknown>> = {}): void {
-  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...facts })}\n`)
+  const line = JSON.stringify({ time: new Date().toISOString(), level, message, ...facts })
+  // Where standard error is a file on a full disk, or a pipe that nobody reads, an error that nobody hears of would end the process.
+  if (!isHeard) process.stderr.on('error', () => {})
+  isHeard = true
+  process.stderr.write(`${line}\n`)
 }

@@ -22,6 +22,8 @@ export interface AgentFacts {
   readonly started: boolean
   readonly http?: string
   readonly tokenFile?: string
+  /** What of it could not be had, in sentences: it goes on without. */
+  readonly problems?: readonly string[]
 }
 
 export interface AgentChoices {
@@ -52,9 +54,10 @@ export async function findOrStart(
       return { facts: factsOf(found) }
     }
     try {
-      const agent = await start(places, choices)
+      const { agent, problems } = await start(places, choices)
       const { address: http, tokenFile } = agent.http ?? {}
-      const facts = { socket: agent.socket, pid: process.pid, started: true }
+      const told = problems.length === 0 ? {} : { problems }
+      const facts = { socket: agent.socket, pid: process.pid, started: true, ...told }
       return {
         agent,
         facts: http === undefined || tokenFile === undefined ? facts : { ...facts, http, tokenFile },
@@ -110,21 +113,30 @@ export async function findAgent(socket: string): Promise<FoundAgent | undefined>
 
 // --- Being the agent
 
-async function start(places: Places, choices: AgentChoices): Promise<Agent> {
-  const { worker, httpPort, lingerMs, follow, partners } = choices
-  const { openStore, standardErrorLog: log } = await loadLibrary()
+interface Started {
+  readonly agent: Agent
+  readonly problems: readonly string[]
+}
+
+/** What is shared may be out of reach, or its secret be none: the node's own disk is enough to begin with, and what went wrong is told. */
+async function start(places: Places, choices: AgentChoices): Promise<Started> {
+  const { httpPort, lingerMs } = choices
+  const { standardErrorLog: log } = await loadLibrary()
   const { startAgent } = await import('../agent/agent.ts')
-  await mkdir(places.base.value, { recursive: true, mode: 0o700 })
-  const store = await openStore({
-    ...(await optionsOf(places)),
-    ...(worker === undefined ? {} : { worker }),
-    ...(follow === undefined ? {} : { follow }),
-    ...(partners === undefined ? {} : { partners }),
-    log,
-  })
+  const problems: string[] = []
+  const survive = (what: string, error: unknown): void => {
+    const { message, hint } = sharedFailure(error, places)
+    problems.push(`${what}: ${message} ${hint}`)
+    log.warn(what, { error: message })
+  }
+  await makeBase(places)
+  const store = await open(places, choices, survive)
   try {
-    if (places.checkpoints !== undefined) await restoreInto(store)
-    return await startAgent({
+    if (places.checkpoints !== undefined)
+      await restoreInto(store).catch((error: unknown) =>
+        survive('what earlier runs left was not read', error),
+      )
+    const agent = await startAgent({
       store,
       socket: places.socket.value,
       job: places.job.value,
@@ -134,22 +146,65 @@ async function start(places: Places, choices: AgentChoices): Promise<Agent> {
       ...(httpPort === undefined ? {} : { httpPort }),
       ...(lingerMs === undefined ? {} : { lingerMs }),
     })
+    return { agent, problems }
   } catch (error) {
     await store.close()
     throw error
   }
 }
 
-async function optionsOf({ job, store, checkpoints, rendezvous, secretFile }: Places): Promise<StoreOptions> {
-  const alone: StoreOptions = { dir: store.value, job: job.value }
-  if (checkpoints === undefined || rendezvous === undefined || secretFile === undefined) return alone
-  await ensureSecret(secretFile.value)
-  return {
-    ...alone,
-    checkpoint: { dir: checkpoints.value },
-    join: rendezvous.value,
-    secretFile: secretFile.value,
+async function makeBase({ base }: Places): Promise<void> {
+  try {
+    await mkdir(base.value, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const hint = `Name another directory of this node with CAIRN_SCRATCH (this is from ${base.why}).`
+    throw new CommandError('OPTION_INVALID', `${base.value} cannot be made: ${reasonOf(error)}.`, hint)
   }
+}
+
+/** With peers where there is a secret that is one; else alone. */
+async function open(
+  { job, store, checkpoints, rendezvous, secretFile }: Places,
+  { worker, follow, partners }: AgentChoices,
+  survive: (what: string, error: unknown) => void,
+): Promise<Store> {
+  const { openStore, standardErrorLog: log } = await loadLibrary()
+  const alone: StoreOptions = {
+    dir: store.value,
+    job: job.value,
+    ...(worker === undefined ? {} : { worker }),
+    ...(checkpoints === undefined ? {} : { checkpoint: { dir: checkpoints.value } }),
+    log,
+  }
+  const ofPeers = {
+    ...(follow === undefined ? {} : { follow }),
+    ...(partners === undefined ? {} : { partners }),
+  }
+  if (rendezvous === undefined || secretFile === undefined) return openStore({ ...alone, ...ofPeers })
+  try {
+    await ensureSecret(secretFile.value)
+    return await openStore({ ...alone, ...ofPeers, join: rendezvous.value, secretFile: secretFile.value })
+  } catch (error) {
+    if (error instanceof ContextStoreError && !ofSecrets.has(error.code)) throw error
+    survive('this node records alone', error)
+    return openStore(alone)
+  }
+}
+
+const ofSecrets: ReadonlySet<string> = new Set(['SECRET_WRONG', 'SECRET_MISSING'])
+
+/** What the system says of the shared directory, as a failure of ours. */
+function sharedFailure(
+  error: unknown,
+  { shared }: Places,
+): { readonly message: string; readonly hint: string } {
+  if (error instanceof ContextStoreError) return error
+  const message = `${shared?.value ?? 'The shared directory'} cannot be used: ${reasonOf(error)}.`
+  return { message, hint: 'Name a directory that can be written with --shared or CAIRN_SHARED.' }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** Of any number of agents that come at once, one makes the secret: a link appears whole, and once. */
@@ -179,12 +234,15 @@ async function restoreInto(store: Store): Promise<void> {
 
 // --- Another process as the agent
 
-/** Starts `cairn agent` in a session of its own, and waits until it says where it is. */
-export async function startDetached(places: Places, words: readonly string[]): Promise<AgentFacts> {
-  await mkdir(places.base.value, { recursive: true, mode: 0o700 })
+/** Starts `cairn agent` in a session of its own, and waits until it says where it is, or nobody wants to know any more. */
+export async function startDetached(
+  places: Places,
+  words: readonly string[],
+  signal?: AbortSignal,
+): Promise<AgentFacts> {
+  await makeBase(places)
   const log = join(places.base.value, 'agent.log')
-  const messages = openSync(log, 'a', 0o600)
-  const before = readFileSync(log).length
+  const { messages, before } = openLog(log)
   const [script = ''] = process.argv.slice(1)
   const child = spawn(process.execPath, [script, 'agent', ...words, '--json'], {
     detached: true,
@@ -192,6 +250,10 @@ export async function startDetached(places: Places, words: readonly string[]): P
   })
   closeSync(messages)
   const stdout = child.stdout as Readable
+  signal?.addEventListener('abort', () => {
+    child.unref()
+    stdout.destroy()
+  })
   try {
     for await (const line of createInterface({ input: stdout })) {
       child.unref()
@@ -200,6 +262,17 @@ export async function startDetached(places: Places, words: readonly string[]): P
     throw lastWords(log, readFileSync(log).subarray(before).toString())
   } finally {
     stdout.destroy()
+  }
+}
+
+/** For what an agent says, and how much was said before. */
+function openLog(path: string): { readonly messages: number; readonly before: number } {
+  try {
+    const messages = openSync(path, 'a', 0o600)
+    return { messages, before: readFileSync(path).length }
+  } catch (error) {
+    const hint = 'Is its disk full? CAIRN_SCRATCH names another directory of this node.'
+    throw new CommandError('OPTION_INVALID', `${path} cannot be written: ${reasonOf(error)}.`, hint)
   }
 }
 
@@ -213,7 +286,8 @@ function lastWords(log: string, text: string): CommandError {
   } catch {
     // It died without a word that can be read.
   }
-  return new CommandError('INTERNAL', 'The agent ended before it was ready.', `Its log is ${log}.`)
+  const hint = `Its log is ${log}; where that says nothing, its disk is full.`
+  return new CommandError('INTERNAL', 'The agent ended before it was ready.', hint)
 }
 
 // --- Talking to it
@@ -222,6 +296,8 @@ function lastWords(log: string, text: string): CommandError {
 export class AgentConnection {
   /** Resolves when the connection has ended, whoever ended it. */
   readonly ended: Promise<void>
+  /** What went wrong when the agent ended, told to who attended. */
+  problems: readonly string[] = []
   readonly #socket: Socket
   /** The hello has no number. */
   readonly #waiting = new Map<unknown, (answer: Record<string, unknown> | undefined) => void>()
@@ -232,10 +308,7 @@ export class AgentConnection {
     const lines = createInterface({ input: socket })
     // It passes on what happens to the socket, which is closed then.
     lines.on('error', () => {})
-    lines.on('line', (line) => {
-      const answer = JSON.parse(line) as Record<string, unknown>
-      this.#waiting.get(answer['n'])?.(answer)
-    })
+    lines.on('line', (line) => this.#take(line))
     this.ended = new Promise((resolve) => {
       socket.once('close', () => {
         for (const tell of this.#waiting.values()) tell(undefined)
@@ -255,6 +328,19 @@ export class AgentConnection {
 
   close(): void {
     this.#socket.destroy()
+  }
+
+  #take(line: string): void {
+    let answer: Record<string, unknown>
+    try {
+      answer = JSON.parse(line) as Record<string, unknown>
+    } catch {
+      // Whoever that is, it is no agent.
+      this.#socket.destroy()
+      return
+    }
+    if (Array.isArray(answer['problems'])) this.problems = answer['problems'].map(String)
+    else this.#waiting.get(answer['n'])?.(answer)
   }
 
   /** Rejects with what the agent says went wrong, or where it is gone. */
@@ -286,9 +372,9 @@ export async function reach(path: string): Promise<AgentConnection | undefined> 
   return new AgentConnection(socket)
 }
 
-export async function pause(ms: number): Promise<void> {
+export async function pause(ms: number, { keepAlive = true } = {}): Promise<void> {
   const { systemTime } = await loadLibrary()
   await new Promise<void>((resolve) => {
-    systemTime.after(ms, resolve, { keepAlive: true })
+    systemTime.after(ms, resolve, { keepAlive })
   })
 }

@@ -1,13 +1,19 @@
 /**
  * An agent is there for as long as somebody attends: found or started, started anew where it dies, and ended by the last that leaves. Whatever goes
- * wrong with it is told, and harms nobody.
+ * wrong with it is told, and harms nobody: nothing here rejects, and nothing waits for ever.
  */
 import { pause, reach, startDetached, type AgentConnection } from './agent-process.ts'
+import { failureOf } from './failures.ts'
 import { loadLibrary } from './library.ts'
 import type { Places } from './places.ts'
 
-/** Before an agent that has died is looked for, or started, again. */
-const againMs = 1_000
+/** An agent that takes longer to start, because it reads large checkpoints or its disk hangs, is not waited for. */
+const startMsMax = 60_000
+/** Before an agent that ended soon, or could not be started, is started again; twice as long each time. */
+const againMs = 250
+const againMsMax = 60_000
+/** An agent answers at once, or hangs. */
+const answerMsMax = 10_000
 /** An agent that ends takes 10 s at most. */
 const endMsMax = 12_000
 
@@ -17,7 +23,7 @@ export class Attendance {
   readonly #note: (sentence: string) => void
   /** The newest, also where it is only being made. */
   #connection: Promise<AgentConnection> | undefined
-  #isOver = false
+  readonly #over = new AbortController()
 
   /**
    * @param words with which an agent is started
@@ -29,19 +35,24 @@ export class Attendance {
     this.#note = note
   }
 
-  /** Resolves when the agent is there, with true, or cannot be had. */
+  /** Resolves with true when the agent is there, or may yet come; with false where it cannot be had. */
   async begin(): Promise<boolean> {
     try {
       this.#connection = this.#attend()
-      void this.#stay(await this.#connection)
+      const connection = await within(startMsMax, this.#connection)
+      if (connection === undefined)
+        this.#note(
+          `the agent is not there after ${startMsMax / 1000} s; the program does not wait for it. Is a disk, or the shared file system, slow?`,
+        )
+      void this.#stay()
       return true
     } catch (error) {
-      this.#note(`there is no agent: ${messageOf(error)}`)
+      this.#note(`there is no agent: ${sentenceOf(error)}`)
       return false
     }
   }
 
-  /** Asks for a checkpoint, where there is a place for one, else for all to be on disk. Never rejects. */
+  /** Asks for a checkpoint, where there is a place for one, else for all to be on disk. */
   async secure(): Promise<void> {
     try {
       if (this.#places.checkpoints === undefined) {
@@ -52,20 +63,28 @@ export class Attendance {
       const { path = 'none' } = (answer?.['checkpoint'] ?? {}) as { path?: string }
       this.#note(`checkpoint: ${path}`)
     } catch (error) {
-      this.#note(`there is no new checkpoint: ${messageOf(error)}`)
+      this.#note(`there is no new checkpoint: ${sentenceOf(error)}`)
     }
   }
 
-  /** The last one waits until the agent has ended: what comes after may end everything that is left. Never rejects. */
+  /** The last one waits until the agent has ended: what comes after may end everything that is left. */
   async end(): Promise<void> {
-    this.#isOver = true
-    const connection = await this.#connection?.catch(() => undefined)
+    this.#over.abort()
+    const connection = await within(answerMsMax, this.#connection).catch(() => undefined)
     if (connection === undefined) return
     try {
-      const { others } = await connection.ask('leave')
-      if (others === 0) await endOf(connection)
+      const answer = await within(answerMsMax, connection.ask('leave'))
+      const hasEnded =
+        answer?.['others'] !== 0 ||
+        (await within(
+          endMsMax,
+          connection.ended.then(() => true),
+        ))
+      for (const problem of connection.problems) this.#note(problem)
+      if (answer === undefined || hasEnded !== true)
+        this.#note(`the agent does not answer, and is left behind; its log is in ${this.#places.base.value}.`)
     } catch (error) {
-      this.#note(`the agent was not left in order: ${messageOf(error)}`)
+      this.#note(`the agent was not left in order: ${sentenceOf(error)}`)
     }
     connection.close()
   }
@@ -74,7 +93,8 @@ export class Attendance {
     const { value: socket } = this.#places.socket
     let connection = await reach(socket)
     if (connection === undefined) {
-      await startDetached(this.#places, this.#words)
+      const { problems = [] } = await startDetached(this.#places, this.#words, this.#over.signal)
+      for (const problem of problems) this.#note(problem)
       connection = await reach(socket)
     }
     if (connection === undefined) throw new Error(`nobody answers at ${socket}`)
@@ -83,35 +103,45 @@ export class Attendance {
     return connection
   }
 
-  async #stay(first: AgentConnection): Promise<void> {
-    await first.ended
-    while (!this.#isOver) {
-      this.#note('the agent is gone; it is started again')
+  /** Says what goes wrong once, however often it is tried. */
+  async #stay(): Promise<void> {
+    const { systemTime: time } = await loadLibrary()
+    let pauseMs = againMs
+    let said = ''
+    const say = (sentence: string): void => {
+      if (sentence !== said && !this.#over.signal.aborted) this.#note(sentence)
+      said = sentence
+    }
+    while (!this.#over.signal.aborted) {
+      const since = time.monotonic()
       try {
-        this.#connection = this.#attend()
-        await (
-          await this.#connection
-        ).ended
+        const connection = await this.#connection
+        if (said !== '') say('the agent is there again')
+        await connection?.ended
+        say('the agent is gone; it is started again')
       } catch (error) {
-        this.#note(`the agent could not be started: ${messageOf(error)}`)
+        say(`the agent could not be started: ${sentenceOf(error)}`)
       }
-      if (!this.#isOver) await pause(againMs)
+      if (time.monotonic() - since > againMsMax) pauseMs = againMs
+      await pause(pauseMs, { keepAlive: false })
+      pauseMs = Math.min(2 * pauseMs, againMsMax)
+      if (!this.#over.signal.aborted) this.#connection = this.#attend()
     }
   }
 }
 
-/** The end of the connection, or of our patience. */
-async function endOf(connection: AgentConnection): Promise<void> {
+/** What a promise resolves with; `undefined` where it takes longer. */
+async function within<T>(msMax: number, promise: Promise<T> | undefined): Promise<T | undefined> {
   const { systemTime } = await loadLibrary()
-  await new Promise<void>((resolve) => {
-    const timer = systemTime.after(endMsMax, resolve)
-    void connection.ended.then(() => {
-      timer.cancel()
-      resolve()
-    })
+  return new Promise((resolve, reject) => {
+    const timer = systemTime.after(msMax, () => resolve(undefined), { keepAlive: true })
+    Promise.resolve(promise)
+      .then(resolve, reject)
+      .finally(() => timer.cancel())
   })
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+function sentenceOf(error: unknown): string {
+  const { message, hint, stack } = failureOf(error)
+  return stack === undefined ? `${message} ${hint}` : String(error)
 }

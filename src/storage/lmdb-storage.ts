@@ -175,6 +175,8 @@ class LmdbStorage implements Storage {
   /** Set between a failure and the next try. */
   #retry: Timer | undefined
   #indexing: Promise<void> | undefined
+  /** The log has been told that changes cannot be written. */
+  #isToldOf = false
   /** A transaction has failed: lmdb then waits for ever when it is closed. */
   #hasFailed = false
   /** A row of the index is damaged: nothing more is indexed. */
@@ -728,6 +730,7 @@ class LmdbStorage implements Storage {
 
   #succeeded(reached: number): void {
     this.#problem = undefined
+    this.#isToldOf = false
     this.#durable = Math.max(this.#durable, reached)
     const waiting = this.#waiting
     this.#waiting = waiting.filter((waiter) => waiter.until > this.#durable)
@@ -738,7 +741,9 @@ class LmdbStorage implements Storage {
   /** What could not be written is joined with what came since, and tried again. */
   #failed(turn: Turn, error: unknown): void {
     this.#problem = `changes cannot be written: ${reasonOf(error)}`
-    this.#options.log.warn(this.#problem)
+    // Once: it is tried again every second, or whenever somebody asks.
+    if (!this.#isToldOf) this.#options.log.warn(this.#problem)
+    this.#isToldOf = true
     if (this.#onItsWay === turn) {
       turn.join(this.#turn)
       this.#turn = turn

@@ -67,6 +67,10 @@ export interface StructRun {
 }
 
 const none = -1
+/** A cell that died. */
+const dead = 1
+/** One that died before it was handed to the log. */
+const leftOut = 2
 
 /** Memory in pages, filled one after the other. */
 class Pages {
@@ -119,6 +123,7 @@ export class Overlay {
   #cellEnd = new Uint32Array(1024)
   #cellKey = new Int32Array(1024)
   #nextOfKey = new Int32Array(1024)
+  /** `dead`, or `leftOut` where it is in no chunk; else 0. */
   #isDead = new Uint8Array(1024)
   /** Cells below this number are written to the log. */
   #written = 0
@@ -202,7 +207,7 @@ export class Overlay {
       if (isAlone === true) this.#isComplete[key] = 1
       this.bytes += cellOverheadBytes
     } else if (this.#isDead[cell] === 0) {
-      this.#isDead[cell] = 1
+      this.#isDead[cell] = dead
       this.#unlink(cell)
     }
   }
@@ -434,8 +439,8 @@ export class Overlay {
 
   /** Clocks of cells that were born and died here and are in the log, ascending. */
   deadBorn(strand: Strand): number[] {
-    const dead = strand.born.filter((cell) => this.#isDead[cell] === 1)
-    return dead.map((cell) => this.#cellClock[cell] as number)
+    const died = strand.born.filter((cell) => this.#isDead[cell] !== 0)
+    return died.map((cell) => this.#cellClock[cell] as number)
   }
 
   #cellAt(strand: Strand, clock: number): number {
@@ -457,13 +462,14 @@ export class Overlay {
 
   /**
    * Cells that are not in the log yet, as runs of at most `bytesMax` each but for a cell that alone is larger. Those that died before they were handed over
-   * are left out. After a failure the same runs come again, the last of each strand with what was born since.
+   * are left out, for good. After a failure, or several, the same runs come again, the last of each strand with what was born since.
    */
   unwritten(bytesMax: number): StructRun[] {
     const open = new Map<number, OpenRun>()
     const runs: OpenRun[] = []
     for (let cell = this.#written; cell < this.#cellCount; cell++) {
-      if (this.#isDead[cell] === 1 && cell >= this.#handedOver) continue
+      if (this.#isDead[cell] === dead && cell >= this.#handedOver) this.#isDead[cell] = leftOut
+      if (this.#isDead[cell] === leftOut) continue
       const number = this.#cellStrand[cell] as number
       const [page, start, end] = [
         this.#cellPage[cell] as number,

@@ -1,5 +1,5 @@
 /** The agent as a process among others: its socket, its end, and clients that come back. */
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createConnection, createServer, type Socket } from 'node:net'
@@ -469,7 +469,8 @@ test('a watch from a position of an agent that was killed is told that changes w
   await stop(next)
 })
 
-describe('HTTP', () => {
+// Where everything is tested, `systems-tests/curl.test.ts` asks for it.
+describe.runIf(spawnSync('curl', ['--version']).status === 0)('HTTP', () => {
   const curl = promisify(execFile)
   const post = async (socket: string, address: string, ...words: string[]): Promise<string> => {
     const { stdout } = await curl('curl', [

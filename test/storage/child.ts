@@ -13,6 +13,8 @@ const cache = fileURLToPath(new URL('../../node_modules/.cache/cairn-children', 
 
 /** A TypeScript file of `children/` that plain Node can run. */
 export interface Program {
+  /** Where Node finds it. */
+  readonly path: string
   start(options?: StartOptions): Child
   remove(): void
 }
@@ -35,6 +37,7 @@ export async function compile(entry: URL): Promise<Program> {
     ...runnable,
   })
   return {
+    path: outfile,
     start: ({ args = [], nodeOptions = [], env = {} } = {}) =>
       new Child(
         spawn(process.execPath, [...nodeOptions, '--enable-source-maps', outfile, ...args], {

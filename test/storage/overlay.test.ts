@@ -56,6 +56,23 @@ test('after a failure the same chunks come again, whatever died, and what came s
   expect(clocks).toEqual(Array.from({ length: 150 }, (_, i) => i).filter((clock) => clock !== 120))
 })
 
+test('after any number of failures a chunk begins where it began: what was left out once is not written later', () => {
+  const overlay = new Overlay()
+  const seen = new Map<number, number[]>()
+  for (let attempt = 0; attempt < 20; attempt++) {
+    write(overlay, 20 * attempt, 20 * attempt + 20)
+    for (let clock = 20 * attempt + 1; clock < 20 * attempt + 20; clock += 3) kill(overlay, clock)
+    if (attempt > 0) kill(overlay, 20 * attempt - 1)
+    const chunks = chunksOf(overlay)
+    for (const [first, clocks] of seen) {
+      const again = chunks.find(([begin]) => begin === first)?.[1]
+      expect(again?.slice(0, clocks.length)).toEqual(clocks)
+    }
+    for (const [first, clocks] of chunks) seen.set(first, clocks)
+  }
+  expect(seen.size).toBeGreaterThan(5)
+})
+
 test('the filter is never wrong about what was added, and seldom about the rest', () => {
   const filter = new AbsenceFilter()
   const hashes = Array.from({ length: 200_000 }, (_, i) => hashBytes(placeOf(['key', i])))

@@ -95,7 +95,8 @@ const graceMs = 4_000
 
 function tell({ output }: Call, facts: AgentFacts): void {
   if (output.isJson) return output.json(facts)
-  const { socket, pid, started, http, tokenFile } = facts
+  const { socket, pid, started, http, tokenFile, problems = [] } = facts
+  for (const problem of problems) output.note(problem)
   const more: [string, string][] =
     http === undefined
       ? []

@@ -4,7 +4,7 @@ import { constants } from 'node:os'
 import type { JobEnvironment } from '../../index.ts'
 import { Attendance } from '../attendance.ts'
 import type { Call, CommandDescription } from '../command.ts'
-import { CommandError } from '../failures.ts'
+import { CommandError, failureOf } from '../failures.ts'
 import { loadLibrary } from '../library.ts'
 import { EndWords, endSignals, exitCodeOf } from '../end-signals.ts'
 import { givenWords, secondsOf } from '../option-values.ts'
@@ -38,7 +38,12 @@ const timerMsMax = 2 ** 31 - 1
 
 async function runProgram(call: Call): Promise<number> {
   const marginMs = secondsOf(call, '--margin') ?? marginMsDefault
-  const { places, detected } = await placesHere(call)
+  const here = await placesHere(call).catch((error: unknown) => {
+    const { message, hint } = failureOf(error)
+    call.output.note(`there is no agent: ${message} ${hint}`)
+  })
+  if (here === undefined) return runAlone(call)
+  const { places, detected } = here
   const { systemTime: time } = await loadLibrary()
   const words = ['--linger', lingerSeconds, ...givenWords(call, ['--dir', '--socket', '--shared'])]
   const attendance = new Attendance(places, words, (sentence) => call.output.note(sentence))
@@ -64,6 +69,17 @@ async function runProgram(call: Call): Promise<number> {
   } finally {
     timer?.cancel()
     await attendance.end()
+    signals.remove()
+  }
+}
+
+/** What the environment says of the job cannot be read, or the library not be loaded. */
+async function runAlone(call: Call): Promise<number> {
+  const program = new Program(call.operands, process.env)
+  const signals = new Signals(program, { now: () => process.uptime() * 1000, warned: () => {} })
+  try {
+    return await program.ended
+  } finally {
     signals.remove()
   }
 }

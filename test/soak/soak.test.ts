@@ -11,7 +11,7 @@ test('of 60 stores that come to one and go, in order or not, nothing is left', p
   expect(report.left).toEqual([])
   expect(report.after).toMatchObject({ peers: 0, links: 0 })
   expect(report.after.objects).toEqual({ links: 0, sessions: 0, syncs: 0, environments: 1 })
-  for (const [ending, times] of Object.entries(report.endings)) expect(times, ending).toBeGreaterThan(0)
+  expect(Object.entries(report.endings).filter(([, times]) => times === 0)).toEqual([])
   expect(report.reached).toBeGreaterThan(0)
 })
 
@@ -33,7 +33,7 @@ test.each([{ fullMeshMax: 16 }, { fullMeshMax: 3 }])(
     expect(after.objects.sessions).toBe(after.links)
     expect(after.objects.links).toBe(after.links)
     expect(after.objects.syncs).toBe(0)
-    if (fullMeshMax === 16) expect(after.links).toBe(before.links)
+    expect(after.links).toBe(fullMeshMax === 16 ? before.links : after.objects.links)
     // What a store plans is its tick, and now and then an announcement.
     expect(after.planned).toBeLessThan(8 * 4)
   },

@@ -423,7 +423,7 @@ export class Overlay {
       const cell = strand.born[i] as number
       const clock = this.#cellClock[cell] as number
       if (clock >= to) break
-      if (this.#isDead[cell] === 1 || isDead?.(clock) === true) continue
+      if (this.#isDead[cell] !== 0 || isDead?.(clock) === true) continue
       const follows = clock === end && this.#cellPage[cell] === page && this.#cellStart[cell] === stop
       if (!follows || stop - start >= runBytesMax) {
         if (end >= 0) yield { from: first, to: end, bytes: this.#structs.page(page).subarray(start, stop) }

@@ -41,6 +41,19 @@ test('cells that died before they were handed over are not written', () => {
   expect(chunksOf(overlay)).toEqual([])
 })
 
+test('what is dead is in no run of structs, whether the log has it or it was left out', () => {
+  const overlay = new Overlay()
+  write(overlay, 0, 10)
+  kill(overlay, 4)
+  expect(chunksOf(overlay).flatMap(([, clocks]) => clocks)).not.toContain(4)
+  overlay.writtenUpTo(overlay.cellCount)
+  kill(overlay, 6)
+  const runs = [...overlay.structs(shard, { incarnation, from: 0, to: 10 }, undefined)]
+  expect(runs.flatMap(({ bytes }) => readStructs(bytes)).map(({ clock }) => clock)).toEqual([
+    0, 1, 2, 3, 5, 7, 8, 9,
+  ])
+})
+
 test('after a failure the same chunks come again, whatever died, and what came since', () => {
   const overlay = new Overlay()
   write(overlay, 0, 100)

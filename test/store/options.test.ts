@@ -69,6 +69,7 @@ describe('by default', () => {
       marginMs: 60_000,
       onSignals: [],
       keep: {},
+      codec: 'none',
     })
   })
 

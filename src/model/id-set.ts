@@ -84,15 +84,11 @@ export class IdSet {
   }
 
   /** The maximal runs of ids below `total`, at most 65,536, that are not in the set, ascending. */
-  *missing(total: number): Iterable<IdRange> {
+  missing(total: number): Iterable<IdRange> {
     if (!Number.isInteger(total) || total < 0 || total > idsPerBlock) {
       throw new RangeError(`a block has 0 to ${idsPerBlock} ids in all, not ${total}`)
     }
-    for (let first = this.#next(0, true); first < total;) {
-      const end = this.#next(first, false)
-      yield [first, Math.min(end, total) - 1]
-      first = this.#next(end, true)
-    }
+    return this.#gaps(total)
   }
 
   clone(): IdSet {
@@ -173,6 +169,14 @@ export class IdSet {
       wanted = allBits
     }
     return idsPerBlock
+  }
+
+  *#gaps(total: number): Iterable<IdRange> {
+    for (let first = this.#next(0, true); first < total;) {
+      const end = this.#next(first, false)
+      yield [first, Math.min(end, total) - 1]
+      first = this.#next(end, true)
+    }
   }
 
   #addBits(index: number, bits: number): void {

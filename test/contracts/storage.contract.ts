@@ -362,14 +362,18 @@ function checkViewAgrees(
       [half + 1, half],
       [clock, clock + 5],
     ] as const
-    for (const [from, to] of ranges) {
+    for (const [i, [from, to]] of ranges.entries()) {
       const expected = live.filter(
         (cell) => cell.incarnation === incarnation && cell.clock >= from && cell.clock < to,
       )
       expect([...view.live(incarnation, from, to)].map(describeCell)).toEqual(expected.map(describeCell))
-      expect(bytesOf(structsOf(view, incarnation, from, to))).toBe(
-        bytesOf(runsOfCells(incarnation, expected)),
-      )
+      // They would cost more than all the rest: another range each time.
+      if (i !== clock % ranges.length) continue
+      const structs = bytesOf(structsOf(view, incarnation, from, to))
+      if (structs !== bytesOf(runsOfCells(incarnation, expected)))
+        throw new Error(
+          `the structs of ${shard}, ${incarnation}, from ${from} to ${to} are not its live cells`,
+        )
     }
   }
   expect([...view.live(929_999, 0, 1_000)]).toEqual([])
@@ -377,14 +381,14 @@ function checkViewAgrees(
 
 /** Runs of structs, whatever their number; each is as long as it says. */
 function bytesOf(runs: Iterable<LiveRun>): string {
-  let hex = ''
+  const pieces: Uint8Array[] = []
   for (const { from, to, bytes } of runs) {
-    expect(readStructs(bytes).map(({ clock }) => clock)).toEqual(
-      Array.from({ length: to - from }, (_, i) => from + i),
-    )
-    hex += toHex(bytes)
+    const clocks = readStructs(bytes).map(({ clock }) => clock)
+    if (clocks.length !== to - from || clocks.some((clock, i) => clock !== from + i))
+      throw new Error(`a run from ${from} to ${to} holds ${clocks.join(', ')}`)
+    pieces.push(bytes)
   }
-  return hex
+  return toHex(Buffer.concat(pieces))
 }
 
 function checkIndexAgrees(storage: Storage, model: Model): void {

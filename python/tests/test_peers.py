@@ -68,6 +68,7 @@ class Peers(unittest.TestCase):
         self.assertIn("rank-0", [each.worker for each in done.workers])
         self.assertEqual(first.counter("rows").value, 10)
         first.counter("rows").add(5)
+        first.flush()
         self.assertEqual(second.rewind("step-1", missing="keep"), done)
         self.assertEqual(second.counter("rows").value, 15)
         with self.assertRaises(cairn.ContextStoreError) as raised:

@@ -34,7 +34,7 @@ export interface NetworkEvents {
   delivered(to: Host, frame: Uint8Array): void
   /** A frame that nobody sent so: `give` gives it to the session, which must change nothing. */
   hostile(kind: HostileKind, to: Host, give: () => void): void
-  fired(family: 'loss' | 'half-open' | 'backpressure'): void
+  fired(family: 'loss' | 'half-open' | 'backpressure' | 'reorder'): void
 }
 
 export type HostileKind = 'repeat' | 'replay' | 'swap' | 'damage'
@@ -342,8 +342,9 @@ export class SimulatedLink implements Link {
         other.receive(choices.pick(past), kind)
         return other.receive(frame, kind)
       case 'swap':
-        // The next frame overtakes; alone in the queue it is lost.
+        // The next frame overtakes. Of one that is alone in the queue that is whatever is sent next, and it is lost.
         if (next instanceof Uint8Array) other.receive(next, kind)
+        else this.#network.events.fired('reorder')
         return
       case 'damage':
         return other.receive(damagedCopy(frame, choices), kind)

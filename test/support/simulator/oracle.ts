@@ -259,6 +259,13 @@ export class Oracle {
     if (environment !== undefined) this.#reported.delete(environment)
   }
 
+  /** Snapshots that were damaged on purpose, and are still there. */
+  get rottenSnapshots(): string[] {
+    return [...this.#rotten].filter(
+      (path) => path.endsWith('.cairn') && this.#files.content(path) !== undefined,
+    )
+  }
+
   /** A frame that nobody sent so: nothing may be different after it. */
   hostile(process: SimulatedProcess, give: () => void): void {
     const { environment } = process

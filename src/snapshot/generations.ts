@@ -134,9 +134,10 @@ function parseEnvironmentManifest(path: string, environment: string, value: unkn
   const fields = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   const { version, generations, others } = fields
   if (fields['format'] !== 'cairn-checkpoints' || !isCount(version)) throw damaged(path, 'it is no manifest')
-  // Before the version, which may be what rotted. Absent in the first manifests.
+  // Before the version, which may be what rotted. Absent in the first manifests, which have no other keys: so a name that rotted is not taken for an absent one.
   const { check, ...checked } = fields
-  if (check !== undefined && check !== checkOf(checked)) throw damaged(path, 'it is not what was written')
+  const isWritten = check === undefined ? Object.keys(checked).every(isFirstKey) : check === checkOf(checked)
+  if (!isWritten) throw damaged(path, 'it is not what was written')
   if (version > manifestVersion) {
     const hint = 'Read it with the version of cairn-store that wrote it, or a later one.'
     throw new ContextStoreError('FORMAT_NEWER', `Manifest "${path}" has version ${version}.`, hint)
@@ -145,6 +146,10 @@ function parseEnvironmentManifest(path: string, environment: string, value: unkn
   if (!Array.isArray(generations)) throw damaged(path, 'it lists no generations')
   const parsed = generations.map((entry) => parseGeneration(path, environment, entry))
   return { environment, generations: parsed.sort(byGeneration), others: parseOthers(others) }
+}
+
+function isFirstKey(key: string): boolean {
+  return ['format', 'version', 'environment', 'generations', 'others'].includes(key)
 }
 
 function parseGeneration(path: string, environment: string, value: unknown): Generation {

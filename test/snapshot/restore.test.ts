@@ -264,6 +264,7 @@ describe('listings are hints', () => {
       '"text"',
       Buffer.from([0xff, 0xfe, 0x80]),
       JSON.stringify({ ...manifest, check: check.replace(/./, 'x') }),
+      JSON.stringify({ ...manifest, chdck: check }),
       JSON.stringify({ ...manifest, version: 2 }),
       JSON.stringify({ ...manifest, version: 'one' }),
       JSON.stringify({ ...manifest, environment: 'a' }),

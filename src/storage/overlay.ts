@@ -67,9 +67,11 @@ export interface StructRun {
 }
 
 const none = -1
-/** A cell that died. */
+
+/** What became of a cell; whatever is not alive is dead. */
+const alive = 0
 const dead = 1
-/** One that died before it was handed to the log. */
+/** Dead before it was handed to the log, and in no chunk of it. */
 const leftOut = 2
 
 /** Memory in pages, filled one after the other. */
@@ -123,8 +125,8 @@ export class Overlay {
   #cellEnd = new Uint32Array(1024)
   #cellKey = new Int32Array(1024)
   #nextOfKey = new Int32Array(1024)
-  /** `dead`, or `leftOut` where it is in no chunk; else 0. */
-  #isDead = new Uint8Array(1024)
+  /** `alive`, `dead` or `leftOut`. */
+  #fate = new Uint8Array(1024)
   /** Cells below this number are written to the log. */
   #written = 0
   /** Cells below this one were handed to it: after a failed flush they may be there, in chunks that are to be written the same again. */
@@ -206,8 +208,8 @@ export class Overlay {
       // It was all that lay below.
       if (isAlone === true) this.#isComplete[key] = 1
       this.bytes += cellOverheadBytes
-    } else if (this.#isDead[cell] === 0) {
-      this.#isDead[cell] = dead
+    } else if (this.#fate[cell] === alive) {
+      this.#fate[cell] = dead
       this.#unlink(cell)
     }
   }
@@ -401,7 +403,7 @@ export class Overlay {
     for (let i = this.#firstBornAt(strand, from); i < strand.born.length; i++) {
       const cell = strand.born[i] as number
       if ((this.#cellClock[cell] as number) >= to) return
-      if (this.#isDead[cell] === 0)
+      if (this.#fate[cell] === alive)
         yield this.#placed(cell, this.#keyBytes(this.#cellKey[cell] as number), false)
     }
   }
@@ -423,7 +425,7 @@ export class Overlay {
       const cell = strand.born[i] as number
       const clock = this.#cellClock[cell] as number
       if (clock >= to) break
-      if (this.#isDead[cell] !== 0 || isDead?.(clock) === true) continue
+      if (this.#fate[cell] !== alive || isDead?.(clock) === true) continue
       const follows = clock === end && this.#cellPage[cell] === page && this.#cellStart[cell] === stop
       if (!follows || stop - start >= runBytesMax) {
         if (end >= 0) yield { from: first, to: end, bytes: this.#structs.page(page).subarray(start, stop) }
@@ -439,7 +441,7 @@ export class Overlay {
 
   /** Clocks of cells that were born and died here and are in the log, ascending. */
   deadBorn(strand: Strand): number[] {
-    const died = strand.born.filter((cell) => this.#isDead[cell] !== 0)
+    const died = strand.born.filter((cell) => this.#fate[cell] !== alive)
     return died.map((cell) => this.#cellClock[cell] as number)
   }
 
@@ -468,8 +470,8 @@ export class Overlay {
     const open = new Map<number, OpenRun>()
     const runs: OpenRun[] = []
     for (let cell = this.#written; cell < this.#cellCount; cell++) {
-      if (this.#isDead[cell] === dead && cell >= this.#handedOver) this.#isDead[cell] = leftOut
-      if (this.#isDead[cell] === leftOut) continue
+      if (this.#fate[cell] === dead && cell >= this.#handedOver) this.#fate[cell] = leftOut
+      if (this.#fate[cell] === leftOut) continue
       const number = this.#cellStrand[cell] as number
       const [page, start, end] = [
         this.#cellPage[cell] as number,
@@ -528,7 +530,7 @@ export class Overlay {
     this.#cellEnd = doubled(this.#cellEnd, Uint32Array)
     this.#cellKey = doubled(this.#cellKey, Int32Array)
     this.#nextOfKey = doubled(this.#nextOfKey, Int32Array)
-    this.#isDead = doubled(this.#isDead, Uint8Array)
+    this.#fate = doubled(this.#fate, Uint8Array)
   }
 
   #growKeys(): void {

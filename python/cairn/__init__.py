@@ -903,10 +903,9 @@ class ContextStore:
     def health(self) -> Health:
         """How this client is doing; asks nobody."""
         with self._lock:
-            pending = len(self._gathered) + sum(line.operations for line in self._kept)
             return Health(
                 self._connection is not None,
-                pending,
+                self._pending(),
                 self._lost,
                 self._refused,
                 self._missed,
@@ -944,7 +943,7 @@ class ContextStore:
         finally:
             with self._changed:
                 self._is_closed = True
-                self._lost += len(self._gathered) + sum(line.operations for line in self._kept)
+                self._lost += self._pending()
                 self._gathered.clear()
                 self._kept.clear()
                 self._unsent.clear()
@@ -1063,6 +1062,10 @@ class ContextStore:
             return self._try(n)
         finally:
             self._awaited.pop(n, None)
+
+    def _pending(self) -> int:
+        """Operations that are not known to be on disk. Needs the lock."""
+        return len(self._gathered) + sum(line.operations for line in self._kept)
 
     def _enqueue(self, operations: str, count: int) -> int:
         """Numbers a line and keeps it. Needs the lock."""

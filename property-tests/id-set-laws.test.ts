@@ -43,10 +43,10 @@ describe('a set', () => {
           expect(take(set, taken)).toBe(takeTwin(twin, taken))
           expect(set.count).toBe(twin.size)
         }
-        expect(everyId.filter((each) => set.has(each))).toEqual(sorted(twin))
+        expect(everyId.every((each) => set.has(each) === twin.has(each))).toBe(true)
         expect([...set.ranges()]).toEqual(rangesOf(sorted(twin)))
-        const missing = everyId.filter((each) => each < total && !twin.has(each))
-        expect([...set.missing(total)]).toEqual(rangesOf(missing))
+        const missing = rangesOf(everyId.filter((each) => each < total && !twin.has(each)))
+        expect([...set.missing(total)]).toEqual(missing)
       }),
     )
   })
@@ -57,7 +57,7 @@ describe('a set', () => {
         const forwards = setOf(some)
         const backwards = setOf(some.toReversed())
         expect(forwards.equals(backwards)).toBe(true)
-        expect(forwards.encode()).toEqual(backwards.encode())
+        expect(Buffer.compare(forwards.encode(), backwards.encode())).toBe(0)
       }),
     )
   })

@@ -27,6 +27,7 @@ import { Registers, type ConflictedEntry, type Entry } from './context/registers
 import { RollUp, type RollUpOptions } from './context/roll-up.ts'
 import type { Quarantine } from './storage/quarantine.ts'
 import { Checkpoints, type Checkpoint } from './snapshot/checkpoint.ts'
+import { checkpointPlace } from './snapshot/generations.ts'
 import { rewindJob, type RewindOptions, type RewindReport } from './rewind.ts'
 import { restoreCheckpoint, type FoundCheckpoint, type SkippedFile } from './snapshot/restore.ts'
 import { makeClientToken } from './replication/client-token.ts'
@@ -569,7 +570,13 @@ export class Store implements ContextStore {
     this.#checkOpen()
     // Another disk than this node's: the checkpoint is what is left where that is full or gone.
     await this.#makeDurable().catch(failureToWrite)
-    return (this.#shared.checkpoints ??= this.#makeCheckpoints()).write(request)
+    const { environment } = this.#shared
+    const place = checkpointPlace(this.#checkpointOptions().dir)
+    const checkpoints = (this.#shared.checkpoints ??= this.#makeCheckpoints())
+    const written = await checkpoints.write({ ...request, others: environment.savedAt(place) })
+    // Peers name it in their manifests: who restores with an old listing finds it by that.
+    environment.saved = { place, generation: written.generation }
+    return written
   }
 
   #makeCheckpoints(): Checkpoints {

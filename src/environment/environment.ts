@@ -29,7 +29,7 @@ import { addressOf, type ShardName } from '../model/shard.ts'
 import { StampClock, stampAheadMsMax } from '../model/stamp.ts'
 import type { Update } from '../model/update.ts'
 import type { ShardClocks } from '../replication/confirmations.ts'
-import type { Replica, Resumption, ShardState, ShardUpdate } from '../replication/replica.ts'
+import type { Replica, Resumption, Saved, ShardState, ShardUpdate } from '../replication/replica.ts'
 import type { SnapshotSource } from '../snapshot/checkpoint.ts'
 import { encodeVersion, type SeenVersion } from './seen-version.ts'
 import type { Storage } from '../storage/storage.ts'
@@ -47,6 +47,9 @@ export interface LostCells {
   readonly shard: ShardName
   readonly cells: readonly LiveCell[]
 }
+
+/** Stores whose checkpoints are remembered: those that told last. */
+const savedMax = 4_096
 
 /** Commits that can be told to a watcher that resumes, once somebody has watched. */
 const noticesMax = 10_000
@@ -73,6 +76,9 @@ export class Environment implements Replica {
   /** Shards that are under repair. */
   readonly #repairing = new Set<ShardName>()
   readonly #sealListeners = new Set<() => void>()
+  /** The newest checkpoint of this environment since it was opened. */
+  saved: Saved | undefined
+  readonly #savedElsewhere = new Map<string, Saved>()
   readonly #heardMs = new Map<number, number>()
   #notices: CommitNotice[] = []
   #sequence = 0
@@ -197,6 +203,21 @@ export class Environment implements Replica {
   agreed(peer: string, position: number, followed: number | undefined): void {
     const ours = this.storage.position
     if (ours !== undefined) this.storage.keepCursor(peer, { theirs: position, ours, followed })
+  }
+
+  heardSaved(peer: string, saved: Saved): void {
+    this.#savedElsewhere.delete(peer)
+    this.#savedElsewhere.set(peer, saved)
+    const [oldest = peer] = this.#savedElsewhere.keys()
+    if (this.#savedElsewhere.size > savedMax) this.#savedElsewhere.delete(oldest)
+  }
+
+  /** Newest generations of other environments in a checkpoint directory, as far as they have told. */
+  savedAt(place: number): Map<string, number> {
+    const generations = new Map<string, number>()
+    for (const [environment, saved] of this.#savedElsewhere)
+      if (saved.place === place) generations.set(environment, saved.generation)
+    return generations
   }
 
   clocks(shard: ShardName): Clocks {

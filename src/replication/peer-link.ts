@@ -12,7 +12,7 @@ import type { ShardClocks } from './confirmations.ts'
 import type { News } from './dissemination.ts'
 import type { Role } from './handshake.ts'
 import type { Interest } from './interest.ts'
-import type { Replica, ShardUpdate } from './replica.ts'
+import type { Replica, Saved, ShardUpdate } from './replica.ts'
 import { type Moment, type Push, Session, type SessionEffect, type SessionOptions } from './session.ts'
 import type { Link, LinkEvents } from './transport.ts'
 
@@ -254,6 +254,8 @@ export class PeerLink implements LinkEvents {
         return
       case 'agreed':
         return this.#agreed(effect.position, effect.followed)
+      case 'saved':
+        return this.#heardSaved(effect.saved)
       case 'unsent':
         this.#tellOnce('a shard cannot be sent', effect.shard, effect.cause)
         return
@@ -265,6 +267,11 @@ export class PeerLink implements LinkEvents {
   #agreed(position: number, followed: number | undefined): void {
     if (this.#environment !== undefined && this.#reader === undefined)
       this.#options.replica.agreed(this.#environment, position, followed)
+  }
+
+  #heardSaved(saved: Saved): void {
+    if (this.#environment !== undefined && this.#reader === undefined)
+      this.#options.replica.heardSaved(this.#environment, saved)
   }
 
   #repair(state: ShardUpdate): void {

@@ -6,7 +6,7 @@
  * | 1 | have | token, workers or nil, shards, knows | this is what I have of these workers, of all when nil; a shard that is not listed I lack wholly; knows: the greatest number of a message that I understand, 17 where it is missing |
  * | 2 | updates | updates, passable | apply these whole or not at all; all are of one worker; passable: they are changes as they were made, and may be passed on |
  * | 3 | told | token, whole | all that your `have` with this token lacked was sent; whole: nothing had to be left out |
- * | 4 | root | digest, position or nil, followed or nil | the digest over all my shards that you follow, too; how far my feed is durable, and a hash of what each of us follows, where that is not everything |
+ * | 4 | root | digest, position or nil, followed or nil, generation, place | the digest over all my shards that you follow, too; how far my feed is durable, and a hash of what each of us follows, where that is not everything; my newest checkpoint, where there is one |
  * | 5 | ask | workers or nil | send me your `have` of these workers, of all when nil |
  * | 6 | bye | reason | I leave |
  * | 7 | ping | | are you there? |
@@ -16,7 +16,7 @@
  * | 11 | state | shard, update | my clocks of this shard are yours and my digest is not: this is all of it |
  * | 12 | news | shards | at least so much of these shards I have |
  * | 13 | enough | workers | do not push changes of these workers any more: others bring them. Tell me in `news`, and push again when I send `have` of them |
- * | 14 | sum | digest, position or nil | the root sum over all my shards, and how far my feed is durable; replaces `root` on a link once both sides have sent it |
+ * | 14 | sum | digest, position or nil, generation, place | the root sum over all my shards, and how far my feed is durable; my newest checkpoint, where there is one; replaces `root` on a link once both sides have sent it |
  * | 15 | resume | token, position, shards, followed or nil, knows | a `have` of all workers, short: I have what you had at this position of your feed, except for these shards, of which I have this; with `followed` only of what we both followed then |
  * | 16 | follow | patterns | I keep up the shards that match one of these (`interest.ts`), and no others: send me nothing else. Before the first, all |
  * | 17 | keep | workers | you are a partner of these workers, and of no others that I know of: keep their shards, too (`partners.ts`) |
@@ -39,7 +39,7 @@ import { refusedFrame } from './closing.ts'
 import { messageBytesMax } from './frames.ts'
 import type { ShardClocks } from './confirmations.ts'
 import { Interest } from './interest.ts'
-import type { ShardState, ShardUpdate } from './replica.ts'
+import type { Saved, ShardState, ShardUpdate } from './replica.ts'
 
 /** Most shards, or workers, that one message names. */
 export const shardsPerMessageMax = 1024 * 1024
@@ -78,7 +78,12 @@ export interface Resume {
 export type Message =
   | Have
   | Resume
-  | { readonly type: 'sum'; readonly digest: string; readonly position: number | undefined }
+  | {
+      readonly type: 'sum'
+      readonly digest: string
+      readonly position: number | undefined
+      readonly saved?: Saved | undefined
+    }
   | { readonly type: 'updates'; readonly updates: readonly ShardUpdate[]; readonly passable: boolean }
   | { readonly type: 'told'; readonly token: number; readonly whole: boolean }
   | {
@@ -86,6 +91,7 @@ export type Message =
       readonly digest: string
       readonly position?: number | undefined
       readonly followed?: number | undefined
+      readonly saved?: Saved | undefined
     }
   | { readonly type: 'ask'; readonly workers: readonly string[] | undefined }
   | { readonly type: 'bye'; readonly reason: string }
@@ -148,7 +154,7 @@ function fieldsOf(message: Message): unknown[] {
         ...optional(message.followed, message.knows),
       ]
     case 'sum':
-      return [fromDigest(message.digest), message.position ?? null]
+      return [fromDigest(message.digest), message.position ?? null, ...packSaved(message.saved)]
     case 'updates': {
       const updates = message.updates.map(({ shard, update }) => [shard, update])
       return message.passable ? [updates, true] : [updates]
@@ -156,8 +162,9 @@ function fieldsOf(message: Message): unknown[] {
     case 'told':
       return [message.token, message.whole]
     case 'root': {
-      const digest = fromDigest(message.digest)
-      return message.followed === undefined ? [digest] : [digest, message.position ?? null, message.followed]
+      const { followed, saved } = message
+      const position = followed === undefined ? undefined : message.position
+      return [fromDigest(message.digest), ...optional(position, followed, ...packSaved(saved))]
     }
     case 'ask':
       return [message.workers ?? null]
@@ -195,6 +202,10 @@ function fieldsOf(message: Message): unknown[] {
 function optional(...fields: (number | undefined)[]): readonly (number | null)[] {
   const length = fields.findLastIndex((field) => field !== undefined) + 1
   return fields.slice(0, length).map((field) => field ?? null)
+}
+
+function packSaved(saved: Saved | undefined): number[] {
+  return saved === undefined ? [] : [saved.generation, saved.place]
 }
 
 function packStates(states: readonly ShardState[]): unknown[] {
@@ -245,7 +256,7 @@ function messageOf(packed: unknown): Message | undefined {
     }
     case numbers.sum: {
       const position = fields[1] === null ? undefined : asInteger(fields[1])
-      return { type: 'sum', digest: asDigest(fields[0]), position }
+      return { type: 'sum', digest: asDigest(fields[0]), position, ...asSaved(fields[2], fields[3]) }
     }
     case numbers.updates: {
       const updates = asShards(fields[0], (entry) => {
@@ -262,6 +273,7 @@ function messageOf(packed: unknown): Message | undefined {
         digest: asDigest(fields[0]),
         position: asOptional(fields[1]),
         followed: asOptional(fields[2]),
+        ...asSaved(fields[3], fields[4]),
       }
     case numbers.ask:
       return { type: 'ask', workers: asWorkers(fields[0]) }
@@ -352,6 +364,11 @@ function asRuns(fields: readonly unknown[]): NumberedRun[] {
     })
   }
   return runs
+}
+
+function asSaved(generation: unknown, place: unknown): { readonly saved?: Saved } {
+  if (generation === undefined) return {}
+  return { saved: { generation: asInteger(generation), place: asInteger(place) } }
 }
 
 function asWorkers(value: unknown): readonly string[] | undefined {

@@ -30,6 +30,13 @@ export interface Resumption {
   readonly shards: readonly ShardState[]
 }
 
+/** The newest checkpoint of an environment. */
+export interface Saved {
+  /** A hash of the directory it lies in, below 2^53: stores with the same one write side by side. */
+  readonly place: number
+  readonly generation: number
+}
+
 /** What a session may look at. It changes nothing. */
 export interface ReplicaView {
   /** Identity of this environment, hexadecimal, 8 to 64 characters. */
@@ -49,6 +56,8 @@ export interface ReplicaView {
   readonly position: number | undefined
   /** Shards that were changed after a position of the feed here, with the clocks that they had there. `undefined` where it does not reach back so far. */
   changedSince(position: number): ReadonlyMap<ShardName, Clocks> | undefined
+  /** The newest checkpoint of this environment since it was opened. */
+  readonly saved: Saved | undefined
   /** What to say to a peer in the place of all clocks; `undefined` where there is no cursor for it, or it is too old. */
   resumption(peer: string): Resumption | undefined
   /** What a holder of `since` lacks; undefined when nothing. */
@@ -75,6 +84,8 @@ export interface Replica extends ReplicaView {
   repair(state: ShardUpdate): Promise<number>
   /** All that a peer has, which is up to a position of its feed at least, is here, and nothing else is: of what both follow (`hashOfBoth`). */
   agreed(peer: string, position: number, followed: number | undefined): void
+  /** How far a peer is with its checkpoints. */
+  heardSaved(peer: string, saved: Saved): void
   /** Resolves when all that was changed before the call is durable. Rejects where it cannot be. */
   flush(): Promise<void>
   /**

@@ -52,7 +52,7 @@ import {
   takesRuns,
   updateBytesMax,
 } from './protocol.ts'
-import type { ReplicaView, ShardUpdate } from './replica.ts'
+import type { ReplicaView, Saved, ShardUpdate } from './replica.ts'
 import { haveOf } from './resume.ts'
 import { RootWatch } from './root-watch.ts'
 import type { Sealer, Unsealer } from './seal.ts'
@@ -87,6 +87,8 @@ export type SessionEffect =
   | { readonly type: 'diverged'; readonly shard: ShardName }
   /** The peer has, up to this position of its feed at least, what is here, and nothing else, of what both follow (`hashOfBoth`). */
   | { readonly type: 'agreed'; readonly position: number; readonly followed: number | undefined }
+  /** The newest checkpoint of the peer, each once. */
+  | { readonly type: 'saved'; readonly saved: Saved }
   /** A shard cannot be sent. */
   | { readonly type: 'unsent'; readonly shard: ShardName; readonly cause: unknown }
   /** The link is over; no effect follows. `theirs` when the peer left. */
@@ -251,6 +253,8 @@ export class Session {
       }
     | undefined
   #agreedMs = -Infinity
+  /** The newest checkpoint of the peer. */
+  #theirSaved: Saved | undefined
   #lag: Lag | undefined
 
   /** Its first effects, the greeting, come with the first `tick`. */
@@ -523,13 +527,15 @@ export class Session {
   /** Sums are over everything: where one side follows less, digests of what both follow are compared. */
   #saySum(): void {
     const { replica } = this.#options
-    if (this.#isWhole) this.#say({ type: 'sum', digest: replica.rootSum(), position: replica.position })
+    const { position, saved } = replica
+    if (this.#isWhole) this.#say({ type: 'sum', digest: replica.rootSum(), position, saved })
     if (!this.#isWhole || !this.#isSumming)
       this.#say({
         type: 'root',
         digest: this.#rootDigest(),
-        position: replica.position,
+        position,
         followed: this.#followed,
+        saved,
       })
   }
 
@@ -546,10 +552,12 @@ export class Session {
       case 'told':
         return this.#hearTold(message.token, message.whole, nowMs)
       case 'root':
+        this.#hearSaved(message.saved)
         // Beside a sum it says nothing new.
         if (!this.#isRead && !(this.#isSumming && this.#isWhole)) this.#hearRootDigest(message, nowMs)
         return
       case 'sum':
+        this.#hearSaved(message.saved)
         return this.#hearSum(message.digest, message.position, nowMs)
       case 'ask':
         return this.#show(message.workers)
@@ -684,6 +692,14 @@ export class Session {
     if (isEqual && position !== undefined)
       this.#effects.push({ type: 'agreed', position, followed: undefined })
     this.#hearRoot(isEqual, nowMs)
+  }
+
+  #hearSaved(saved: Saved | undefined): void {
+    const known = this.#theirSaved
+    if (saved === undefined || this.#isRead) return
+    if (saved.generation === known?.generation && saved.place === known.place) return
+    this.#theirSaved = saved
+    this.#effects.push({ type: 'saved', saved })
   }
 
   /** Digests that are equal while the sides mean other shards by it say nothing of those. */

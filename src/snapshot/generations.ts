@@ -10,8 +10,8 @@
  * listing may be a minute old; a file that is listed without being in the manifest was finished by a process
  * that died before it wrote the manifest, and is as good, since a snapshot proves itself.
  */
-import { join } from 'node:path'
-import { decodeText, encodeText, toHex } from '../base/bytes.ts'
+import { join, resolve } from 'node:path'
+import { decodeText, encodeText, toHex, xxhash64 } from '../base/bytes.ts'
 import { ContextStoreError } from '../errors.ts'
 import { readRange, systemErrorCode, type FileSystem } from '../base/file-system.ts'
 import { damaged, sha256 } from './format.ts'
@@ -45,6 +45,7 @@ export interface EnvironmentManifest {
 const manifestVersion = 1
 const manifestSuffix = '.manifest.json'
 const manifestBytesMax = 16 * 1024 * 1024
+const placeSeed = 0x706c616365n
 const environmentPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/
 
 /** Throws `OPTION_INVALID` unless `environment` can be part of a file name. */
@@ -60,6 +61,11 @@ export function snapshotFileName(environment: string, generation: number): strin
 
 export function manifestFileName(environment: string): string {
   return environment + manifestSuffix
+}
+
+/** By what stores of a job tell whether they write into the same directory: a hash of its path, below 2^53. */
+export function checkpointPlace(directory: string): number {
+  return Number(BigInt.asUintN(53, xxhash64(encodeText(resolve(directory)), placeSeed)))
 }
 
 /** What a file name says, or `undefined` for a file that is none of ours. */

@@ -5,7 +5,7 @@ import { ContextStoreError } from '../../src/errors.ts'
 import { type Clocks, equalClocks } from '../../src/model/clocks.ts'
 import { type ShardName, addressOf, parseShardName } from '../../src/model/shard.ts'
 import type { Update } from '../../src/model/update.ts'
-import type { Replica, Resumption, ShardState, ShardUpdate } from '../../src/replication/replica.ts'
+import type { Replica, Resumption, Saved, ShardState, ShardUpdate } from '../../src/replication/replica.ts'
 
 /** Contents of consecutive clocks of one incarnation. */
 type Run = readonly [incarnation: number, from: number, contents: readonly string[]]
@@ -31,6 +31,9 @@ export class FakeReplica implements Replica {
     string,
     { readonly theirs: number; readonly ours: number; readonly followed?: number | undefined }
   >()
+
+  saved: Saved | undefined
+  readonly heard = new Map<string, Saved>()
 
   /** @param name a hexadecimal digit or two: environments are ordered by it */
   constructor(name: string) {
@@ -119,6 +122,10 @@ export class FakeReplica implements Replica {
 
   agreed(peer: string, position: number, followed?: number): void {
     this.cursors.set(peer, { theirs: position, ours: this.position, followed })
+  }
+
+  heardSaved(peer: string, saved: Saved): void {
+    this.heard.set(peer, saved)
   }
 
   diff(shard: ShardName, since: Clocks): Update | undefined {

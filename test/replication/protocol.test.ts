@@ -58,6 +58,9 @@ const examples: Message[] = [
       { of: { shard, incarnation: 5 }, bytes: bytes(0, 1, 9) },
     ],
   },
+  { type: 'sum', digest, position: undefined, saved: { generation: 7, place: 9 } },
+  { type: 'root', digest, saved: { generation: 7, place: 9 } },
+  { type: 'root', digest, position: 17, followed: 5, saved: { generation: 2 ** 40, place: 2 ** 52 + 1 } },
 ]
 
 const refused = expect.objectContaining({ code: 'FRAME_REFUSED' })
@@ -99,6 +102,9 @@ describe('messages', () => {
         "960f031190c012",
         "931292b3636f6e746578742f72616e6b2d31372f616c6ccb4330000000000000c403000109",
         "951203c40300010992b3636f6e746578742f72616e6b2d31372f616c6c05c403000109",
+        "950ec41000112233445566778899aabbccddeeffc00709",
+        "9604c41000112233445566778899aabbccddeeffc0c00709",
+        "9604c41000112233445566778899aabbccddeeff1105cb4270000000000000cb4330000000000001",
       ]
     `)
   })

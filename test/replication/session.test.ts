@@ -6,7 +6,7 @@ import { type Update, encodeUpdate } from '../../src/model/update.ts'
 import { closes } from '../../src/replication/closing.ts'
 import { splitMessage } from '../../src/replication/frames.ts'
 import { Handshake, type Role } from '../../src/replication/handshake.ts'
-import { Interest, allShards, hashOfBoth } from '../../src/replication/interest.ts'
+import { Interest, allShards, hashOfBoth, patternOfWorker } from '../../src/replication/interest.ts'
 import { type Message, decodeMessage, encodeMessage } from '../../src/replication/protocol.ts'
 import { readerKeyOf } from '../../src/replication/reader-token.ts'
 import { Session, type SessionOptions, preparePush } from '../../src/replication/session.ts'
@@ -483,6 +483,23 @@ describe('root digests', () => {
     expect(shown).toEqual([1_000, 3_000, 7_000, 15_000, 31_000, 63_000])
   })
 
+  test.each(['sums', 'digests of what both follow'])(
+    '%s tell of the newest checkpoint, each once',
+    (kind) => {
+      const pair = new SessionPair(...replicas(), (options) => {
+        const interest = new Interest(['progress/**', patternOfWorker(options.role === 'dialer' ? 'a' : 'b')])
+        return kind === 'sums' ? options : { ...options, interest: () => interest }
+      })
+      pair.a.replica.saved = { place: 9, generation: 1 }
+      pair.run().pass(5_000)
+      pair.a.replica.saved = { place: 9, generation: 2 }
+      pair.pass(5_000)
+      const heard = pair.b.told.filter((effect) => effect.type === 'saved')
+      expect(heard).toEqual([1, 2].map((generation) => ({ type: 'saved', saved: { place: 9, generation } })))
+      expect(pair.a.told.filter((effect) => effect.type === 'saved')).toEqual([])
+    },
+  )
+
   test('cause no have while the answer to one is on its way', () => {
     const played = new Played(replicas()[0])
     played.said()
@@ -723,6 +740,12 @@ describe('a reader', () => {
     for (let i = 0; i < 5; i++) played.receive({ type: 'root', digest: 'f'.repeat(32) })
     expect(played.saidTypes()).toEqual(['told'])
     expect(played.side.told).toEqual([{ type: 'opened', peer: 'cccccccc', reader: 'viewer' }])
+  })
+
+  test('has no checkpoints that anybody would name', () => {
+    const played = new Played(replicas()[1], 'listener', 'viewer')
+    played.receive({ type: 'root', digest: 'f'.repeat(32), saved: { place: 9, generation: 1 } })
+    expect(played.side.told.map(({ type }) => type)).toEqual(['opened'])
   })
 })
 

@@ -9,6 +9,8 @@ import { nowMs } from './clock.js'
 
 const program = (name) => fileURLToPath(new URL(`${name}.js`, import.meta.url))
 const patienceMs = 60_000
+/** Rounds before the first, as one and as fast as the writer can: both sides are compiled then. */
+const warmUpRounds = 3
 /** Each name of a row to whether the stores are durable; peers are measured once, for both. */
 export const variants = { '': true, '-memory': false }
 
@@ -25,11 +27,13 @@ for (const name of ['net.client.socket', 'net.server.socket'])
 export function sidesOfUpdates(work, measures, perSecond) {
   const named = (variant, result) =>
     Object.fromEntries(measures.map((measure) => [`${work}${variant}${measure}`, result[measure]]))
+  const measure = (bench, pair, round) =>
+    run(pair, (warmUpRounds + round) * bench.size, bench.size, perSecond)
   const peer = (kind, others) => ({
     ...others,
-    open: (bench) => connect(bench, kind, undefined),
+    open: (bench) => connectWarm(bench, kind, undefined),
     round: async (bench, pair, round) => {
-      const result = await run(pair, round, bench.size, perSecond)
+      const result = await measure(bench, pair, round)
       return Object.assign({}, ...Object.keys(variants).map((variant) => named(variant, result)))
     },
     close: (_, pair) => pair.close(),
@@ -40,13 +44,13 @@ export function sidesOfUpdates(work, measures, perSecond) {
       open: async (bench) => {
         const pairs = []
         for (const [variant, isDurable] of Object.entries(variants))
-          pairs.push({ variant, ...(await connect(bench, 'ours', isDurable ? bench.newDir : undefined)) })
+          pairs.push({ variant, ...(await connectWarm(bench, 'ours', isDurable ? bench.newDir : undefined)) })
         return pairs
       },
       round: async (bench, pairs, round) => {
         const values = {}
         for (const pair of pairs)
-          Object.assign(values, named(pair.variant, await run(pair, round, bench.size, perSecond)))
+          Object.assign(values, named(pair.variant, await measure(bench, pair, round)))
         return values
       },
       close: async (_, pairs) => {
@@ -70,6 +74,12 @@ export function bytesFigure(work) {
     target: { '1.5 x payload': 1 },
     limits: { payload, '1.5 x payload': () => 1.5 * payload() },
   }
+}
+
+async function connectWarm(bench, kind, newDir) {
+  const pair = await connect(bench, kind, newDir)
+  await run(pair, 0, warmUpRounds * bench.size, undefined)
+  return pair
 }
 
 /** A reader in this process, a writer in one of its own, and what stands between. */
@@ -100,7 +110,7 @@ async function connect(bench, kind, newDir) {
   }
 }
 
-async function run({ writer, listen }, round, count, perSecond) {
+async function run({ writer, listen }, from, count, perSecond) {
   const latencies = []
   let first = Infinity
   const before = wireBytes()
@@ -117,7 +127,7 @@ async function run({ writer, listen }, round, count, perSecond) {
       clearTimeout(timer)
       resolve(now)
     })
-    writer.send({ from: round * count, count, perSecond })
+    writer.send({ from, count, perSecond })
   })
   latencies.sort((one, other) => one - other)
   return {

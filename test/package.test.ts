@@ -1,6 +1,15 @@
 /** The packed package installs and works elsewhere, without a compiler and without install scripts. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -49,6 +58,10 @@ test(
     expect(
       node(user, '--max-old-space-size=200', '--enable-source-maps', 'again.js', join(user, 'store')),
     ).toBe('undefined true\n')
+    const installed = filesBelow(join(user, 'node_modules'))
+    expect(installed.reduce((sum, path) => sum + statSync(path).size, 0) / 2 ** 20).toBeLessThan(60)
+    for (const path of installed.filter((name) => name.endsWith('.glibc.node')))
+      expect(glibcOf(path), path).toBeLessThanOrEqual(17)
     const { types } = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest).exports['.']
     expect(existsSync(join(user, 'node_modules/cairn-store', types))).toBe(true)
   },
@@ -56,6 +69,17 @@ test(
 
 interface Manifest {
   readonly exports: { readonly '.': { readonly types: string } }
+}
+
+function filesBelow(directory: string): string[] {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+}
+
+/** The newest minor version of glibc 2 that a binary asks for: that of RHEL 8 is 28, of SLES 15 from 26 on. */
+function glibcOf(path: string): number {
+  const asked = readFileSync(path, 'latin1').matchAll(/GLIBC_2\.(\d+)/g)
+  return Math.max(...[...asked].map(([, minor]) => Number(minor)))
 }
 
 function npm(cwd: string, ...words: readonly string[]): void {

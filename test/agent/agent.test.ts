@@ -146,6 +146,24 @@ describe('the socket', () => {
     expect(existsSync(agent.socket)).toBe(false)
   })
 
+  test.runIf(process.getuid?.() === 0)('lets no other user in, wherever it lies', async () => {
+    const agent = await start()
+    const asNobody = `
+      process.setgroups([]), process.setgid(65534), process.setuid(65534)
+      const socket = require('node:net').createConnection(process.argv[1])
+      socket.on('error', ({ code }) => console.log(code)).on('connect', () => console.log('in')).on('connect', () => socket.destroy())
+    `
+    const knock = () =>
+      spawnSync(process.execPath, ['-e', asNobody, agent.socket], { encoding: 'utf8' }).stdout
+    expect(knock()).toBe('EACCES\n')
+    // Its directory kept them out; where that is opened, the socket does itself.
+    for (const open of [folder.path, dirname(agent.socket)]) chmodSync(open, 0o755)
+    expect(knock()).toBe('EACCES\n')
+    chmodSync(agent.socket, 0o666)
+    expect(knock()).toBe('in\n')
+    await stop(agent)
+  })
+
   test('that an agent left that was killed is taken over', async () => {
     const killed = await start()
     await stop(killed, 'SIGKILL')

@@ -20,6 +20,8 @@ export interface Run {
 export interface RunOptions {
   /** Options of Node, in front of the command. */
   readonly node?: readonly string[]
+  /** Words in front of all, such as `taskset --cpu-list 0`. */
+  readonly within?: readonly string[]
   readonly environment?: NodeJS.ProcessEnv
   readonly cwd?: string
   readonly stdio?: StdioOptions
@@ -53,8 +55,9 @@ export class Cairn {
 
   /** Starts `cairn words`. */
   start(words: readonly string[], options: RunOptions = {}) {
-    const { node = [], environment = {}, cwd, stdio = ['ignore', 'pipe', 'pipe'] } = options
-    return spawn(process.execPath, [...node, this.script, ...words], {
+    const { node = [], within = [], environment = {}, cwd, stdio = ['ignore', 'pipe', 'pipe'] } = options
+    const [program = '', ...rest] = [...within, process.execPath, ...node, this.script, ...words]
+    return spawn(program, rest, {
       env: { PATH: process.env['PATH'], ...environment },
       ...(cwd === undefined ? {} : { cwd }),
       stdio,

@@ -23,6 +23,7 @@ afterAll(() => {
 })
 
 const itemsOfRun = 10
+const patience = { timeout: 30_000, interval: 50 }
 
 /** Does ten items, says what the run before had last written, and ends when it may. */
 const program = `
@@ -59,42 +60,39 @@ test.each(['what it held', 'nothing', 'something older'])(
     const environment = { CAIRN_JOB: '42', CAIRN_SHARED: shared, CAIRN_SCRATCH: scratch, PLACE: at('.') }
     const store = `${scratch}/cairn-${process.getuid?.()}-42/store`
 
-    // Another node, on which the job runs all the time.
-    const words = ['agent', '--json', '--dir', `${other}/store`, '--socket', `${other}/run/agent.sock`]
-    const peer = cairn.start(words, { environment })
-    const ended = once(peer, 'exit')
-    try {
-      if (peer.stdout === null) throw new Error('no pipe')
-      await once(peer.stdout, 'data')
-      const digestOf = async (directory: string) => {
-        await using record = await openSnapshot(directory)
-        return record.digest
-      }
-      const said: string[] = []
-      for (const run of [0, 1, 2]) {
-        if (run === 1) cpSync(scratch, older, { recursive: true })
-        if (run === 2 && what !== 'what it held') rmSync(scratch, { recursive: true })
-        if (run === 2 && what === 'nothing') mkdirSync(scratch)
-        if (run === 2 && what === 'something older') cpSync(older, scratch, { recursive: true })
-        const child = cairn.start(['run', '--', process.execPath, '-e', program], {
-          environment: { ...environment, CAIRN_RESTART: `${run}` },
-        })
-        const code = once(child, 'exit')
+    const digestOf = async (directory: string) => {
+      await using record = await openSnapshot(directory)
+      return record.digest
+    }
+    const said: string[] = []
+    for (const run of [0, 1, 2]) {
+      if (run === 1) cpSync(scratch, older, { recursive: true })
+      if (run === 2 && what !== 'what it held') rmSync(scratch, { recursive: true })
+      if (run === 2 && what === 'nothing') mkdirSync(scratch)
+      if (run === 2 && what === 'something older') cpSync(older, scratch, { recursive: true })
+      const variables = { environment: { ...environment, CAIRN_RESTART: `${run}` } }
+      // Another node, whose scratch stays.
+      const words = ['--dir', `${other}/store`, '--socket', `${other}/run/agent.sock`]
+      const peer = cairn.start(['agent', ...words], variables)
+      const child = cairn.start(['run', '--', process.execPath, '-e', program], variables)
+      const [peerEnded, code] = [once(peer, 'exit'), once(child, 'exit')]
+      try {
         if (child.stdout === null) throw new Error('no pipe')
         const printed = text(child.stdout)
-        await vi.waitUntil(() => existsSync(at(`done-${run}`)), { timeout: 30_000, interval: 20 })
+        await vi.waitUntil(() => existsSync(at(`done-${run}`)), patience)
         const isSame = async () => (await digestOf(store)) === (await digestOf(`${other}/store`))
-        await vi.waitUntil(isSame, { timeout: 30_000, interval: 100 })
+        await vi.waitUntil(() => isSame().catch(() => false), patience)
         writeFileSync(at('go'), '')
         expect(await code).toEqual([0, null])
         rmSync(at('go'))
         said.push((await printed).trim())
+      } finally {
+        child.kill()
+        peer.kill()
+        await peerEnded
       }
-      expect(said).toEqual(['nothing', '0', '1'])
-    } finally {
-      peer.kill()
-      await ended
     }
+    expect(said).toEqual(['nothing', '0', '1'])
 
     const { incarnations } = await mergeSnapshots(at('job.cairn'), [`${shared}/checkpoints`], {
       strict: true,

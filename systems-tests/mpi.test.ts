@@ -1,14 +1,15 @@
-/** Ranks of a real Open MPI: in Python through the agents of two nodes, one rank killed and the job started again; and in Node, each with a store of its own. */
+/** Ranks of a real Open MPI: in Python through agents, of which one is killed, as is a rank; and in Node, each with a store of its own, one killed and started again. */
 import { execFile } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { verify } from '../examples/flights/verify.js'
-import { openSnapshot } from '../src/index.ts'
+import { mergeSnapshots, openSnapshot } from '../src/index.ts'
 import { pythonEnvironment, ranks as packages } from '../test/support/python-environment.ts'
 import { client, PythonTest } from './support/python-test.ts'
 import { command, file, isPossible } from './support/requirements.ts'
+import { Simulation } from './support/simulation.ts'
 
 /** Debian's modules belong to Debian's Python. */
 const python = '/usr/bin/python3'
@@ -21,6 +22,14 @@ beforeAll(async () => {
   tests = await PythonTest.create()
 })
 afterAll(() => tests.remove())
+
+/** How a run ended, whatever its code. */
+async function outcome(run: Promise<string>): Promise<{ readonly code: number; readonly stdout: string }> {
+  return run.then(
+    (stdout) => ({ code: 0, stdout }),
+    ({ code, stdout }: { code: number; stdout: string }) => ({ code, stdout }),
+  )
+}
 
 /** Runs a program on ranks to its end; returns what it printed. Throws where `mpirun` does not end with 0. */
 async function mpirun(
@@ -83,26 +92,79 @@ test.runIf(canRun)(
 )
 
 test.runIf(canRun)(
-  'programs of Node find out who they are, and each other',
+  'the agent of a node is killed, and the job ends as it would have without',
+  { timeout: 120_000 },
+  async () => {
+    const alone = new Simulation(join(tests.folder, 'alone'), 4).goOn()
+    const words = (folder: string, how: string) => [python, Simulation.program, folder, how, 'mpi']
+    const expected = await outcome(mpirun(4, words(alone.folder, 'plain'), {}))
+    expect([expected.code, expected.stdout.split('\n').length]).toEqual([7, 5])
+
+    const hurt = new Simulation(join(tests.folder, 'hurt'), 4)
+    const shared = join(hurt.folder, 'shared')
+    const places = { CAIRN_JOB: 'mpi-2', CAIRN_SCRATCH: hurt.folder, CAIRN_SHARED: shared }
+    const ended = outcome(mpirun(4, words(hurt.folder, 'context'), places))
+    await hurt.killAgent(() => join(hurt.folder, `cairn-${process.getuid?.()}-mpi-2`, 'agent.sock'))
+    expect(await ended).toEqual(expected)
+    expect(hurt.outputs).toEqual(alone.outputs)
+
+    const file = join(hurt.folder, 'job.cairn')
+    await mergeSnapshots(file, [join(shared, 'checkpoints')], { strict: true })
+    await using record = await openSnapshot(file)
+    hurt.check(record)
+  },
+)
+
+test.runIf(canRun)(
+  'programs of Node find out who they are, and each other; one is killed and started again',
   { timeout: 120_000 },
   async () => {
     const shared = join(tests.folder, 'node-job')
     mkdirSync(shared)
+    const [items, victim] = [40, 5]
     const program = join(import.meta.dirname, 'support/mpi-rank.js')
-    const printed = await mpirun(ranks, [process.execPath, program, shared], {})
+    // Open MPI starts no rank again: a rank is a shell that does.
+    const again = ['sh', '-c', '"$@" || "$@"', 'rank']
+    const printed = await mpirun(
+      ranks,
+      [...again, process.execPath, program, shared, `${items}`, `${victim}`],
+      {},
+    )
     const seen = printed
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line) as { rank: { value: number } })
     seen.sort((a, b) => a.rank.value - b.rank.value)
+    const total = ranks * items
     const squares = Array.from({ length: ranks }, (_, rank) => rank ** 2)
     const expected = squares.map((_, rank) => ({
       rank: { value: rank, from: 'PMIX_RANK' },
       size: { value: ranks, from: 'OMPI_COMM_WORLD_SIZE' },
-      ranks,
       squares,
+      done: total,
+      rows: (total * (total - 1)) / 2,
     }))
     expect(seen).toEqual(expected)
+
+    const stores = squares.map((_, rank) => join(shared, `rank-${rank}`))
+    const file = join(shared, 'job.cairn')
+    const { incarnations } = await mergeSnapshots(file, stores, { strict: true })
+    await using record = await openSnapshot(file)
+    const step = record.progress('normalise', { total })
+    expect([step.count, step.missing()]).toEqual([total, []])
+    expect([...step.byWorker().values()]).toEqual(squares.map(() => items))
+    expect(record.counter('rows').value).toBe((total * (total - 1)) / 2)
+    // What is tied to no item counts what was executed: what was not on disk when the rank was killed, twice.
+    const executed = record.counter('executed').byWorker()
+    for (const [worker, count] of executed) {
+      if (worker === `rank-${victim}`) expect(count).toBeGreaterThanOrEqual(items)
+      else expect(count).toBe(items)
+    }
+    // It went on as another incarnation, and nothing of the first was lost.
+    for (let rank = 0; rank < ranks; rank++) {
+      const own = incarnations.filter(({ shard }) => shard === `progress/rank-${rank}`)
+      expect(own.map(({ known, merged }) => known - merged)).toEqual(rank === victim ? [0, 0] : [0])
+    }
   },
 )
 

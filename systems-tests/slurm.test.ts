@@ -1,13 +1,15 @@
 /**
- * Jobs of a real Slurm, as `examples/slurm` gives them: one whose time is over, one that is requeued and finds its nodes empty, one whose node is lost to Slurm but lives on, and an
- * array. All at once, on four nodes that are this machine.
+ * Jobs of a real Slurm, as `examples/slurm` gives them: one whose time is over, one that is requeued and finds its nodes empty, one whose node is lost to Slurm but lives on, one whose
+ * agent is killed, and an array. All at once, on four nodes that are this machine.
  */
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { mergeSnapshots, openSnapshot, type Store } from '../src/index.ts'
 import { client, PythonTest } from './support/python-test.ts'
 import { command, isPossible, root } from './support/requirements.ts'
+import { Simulation } from './support/simulation.ts'
 import { Slurm } from './support/slurm.ts'
 
 const needs = ['slurmctld', 'slurmd', 'sbatch', 'srun', 'scontrol'].map(command)
@@ -40,7 +42,13 @@ class Job {
     mkdirSync(this.folder)
   }
 
-  async submit(script: string, options: readonly string[], words: readonly string[]): Promise<void> {
+  /** @param given what is run, with the folder of the job and `words` after it */
+  async submit(
+    script: string,
+    options: readonly string[],
+    words: readonly string[],
+    given: readonly string[] = program,
+  ): Promise<void> {
     const output = join(this.folder, 'output.log')
     const place = ['--chdir', this.folder]
     this.id = await slurm.submit(
@@ -48,7 +56,7 @@ class Job {
       ...place,
       ...options,
       join(examples, script),
-      ...program,
+      ...given,
       this.folder,
       ...words,
     )
@@ -99,6 +107,7 @@ describe.runIf(canRun).concurrent('a job of Slurm', { timeout }, () => {
     expect(record.counter('executed').value).toBe(total)
     const warned = [...record.journal.events()].filter(({ type }) => type === 'warned')
     expect(warned.map(({ worker }) => worker).sort()).toEqual(['rank-0', 'rank-1'])
+    await job.until(() => processesOf(job.id).length === 0)
   })
 
   test('is requeued, finds empty nodes, and goes on where it was', async () => {
@@ -163,6 +172,29 @@ describe.runIf(canRun).concurrent('a job of Slurm', { timeout }, () => {
     expect([...record.conflicts()]).toEqual([])
   })
 
+  test('has the agent of its node killed, and ends as it would have without', async () => {
+    const alone = new Simulation(join(tests.folder, 'alone'), 2).goOn()
+    const codes = ['0', '1'].map((rank) => {
+      const env = { ...tests.environment, SLURM_PROCID: rank, SLURM_NTASKS: '2' }
+      return spawnSync('python3', [Simulation.program, alone.folder, 'plain'], { env }).status
+    })
+    expect(codes).toEqual([7, 7])
+
+    const job = new Job('agent')
+    const hurt = new Simulation(job.folder, 2)
+    await job.submit('job.sh', ['-n2', '-N1', '--time=10'], ['context'], ['python3', Simulation.program])
+    await hurt.killAgent(() => {
+      const [scratch = ''] = slurm.scratchOf(job.id)
+      return join(scratch, `cairn-0-${job.id}`, 'agent.sock')
+    })
+    await slurm.waitFor(job.id, ['COMPLETED', 'FAILED'])
+    expect(await slurm.fieldOf(job.id, 'ExitCode')).toBe('7:0')
+    expect(hurt.outputs).toEqual(alone.outputs)
+    expect(readFileSync(join(job.folder, 'output.log'), 'utf8')).toContain('cairn: the agent is gone')
+    await using record = await job.merged()
+    hurt.check(record)
+  })
+
   test('array: tasks that know nothing of each other, and one record', async () => {
     const job = new Job('array')
     await job.submit('array.sh', ['--array=0-3', '--time=10'], ['50', 'array'])
@@ -194,6 +226,18 @@ describe.runIf(canRun).concurrent('a job of Slurm', { timeout }, () => {
     rmSync(file)
   })
 })
+
+/** What is alive of a job, whoever started it, agents in sessions of their own included: what Slurm told it stands in its environment. */
+function processesOf(job: string): string[] {
+  return readdirSync('/proc').filter((name) => {
+    if (!/^\d+$/.test(name) || !isAlive(Number(name))) return false
+    try {
+      return readFileSync(`/proc/${name}/environ`, 'latin1').split('\0').includes(`SLURM_JOB_ID=${job}`)
+    } catch {
+      return false
+    }
+  })
+}
 
 /** Whoever has ended and was not yet noticed is not alive. */
 function isAlive(pid: number | undefined): boolean {

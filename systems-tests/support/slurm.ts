@@ -121,14 +121,18 @@ export class Slurm {
     await this.tell('scontrol', 'update', `JobId=${job}`, 'StartTime=now')
   }
 
-  /** What a job had on disks of its nodes is gone, as after most jobs. */
-  wipe(job: string): void {
-    for (const node of nodes) {
+  /** Directories of a job on disks of its nodes, one a node and run. */
+  scratchOf(job: string): readonly string[] {
+    return nodes.flatMap((node) => {
       const scratch = join(this.#folder, 'scratch', node)
       const names = existsSync(scratch) ? readdirSync(scratch) : []
-      for (const name of names.filter((each) => each.startsWith(`${job}-`)))
-        rmSync(join(scratch, name), { recursive: true })
-    }
+      return names.filter((each) => each.startsWith(`${job}-`)).map((name) => join(scratch, name))
+    })
+  }
+
+  /** What a job had on disks of its nodes is gone, as after most jobs. */
+  wipe(job: string): void {
+    for (const scratch of this.scratchOf(job)) rmSync(scratch, { recursive: true })
   }
 
   async stop(): Promise<void> {

@@ -14,12 +14,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { mergeSnapshots, openSnapshot } from '../../src/index.ts'
+import { agentAt } from '../agent/agent-at.ts'
 import { canMount, fillUp, mountSmallDisk, unmountAll, type SmallDisk } from '../storage/small-disk.ts'
 import { Cairn } from './cairn.ts'
 import { Folder } from './snapshots.ts'
@@ -101,7 +101,10 @@ class Job {
     const begun = performance.now()
     const child =
       how === 'plain'
-        ? spawn('python3', words.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] })
+        ? spawn('python3', words.slice(1), {
+            env: { PATH: process.env['PATH'] },
+            stdio: ['ignore', 'pipe', 'pipe'],
+          })
         : cairn.start(['run', '--shared', this.shared, ...this.options, '--', ...words], {
             environment: this.environment,
           })
@@ -144,19 +147,6 @@ class Job {
       await vi.waitUntil(() => !existsSync(`/proc/${pid}`), { timeout: 10_000, interval: 20 }).catch(() => {})
     }
   }
-}
-
-/** Process id of the agent that answers at a socket. */
-async function agentAt(socket: string): Promise<number | undefined> {
-  try {
-    const connection = createConnection(socket)
-    connection.setTimeout(2_000, () => connection.destroy())
-    connection.write('{"hello":1}\n')
-    for await (const piece of connection) return (JSON.parse(String(piece)) as { pid: number }).pid
-  } catch {
-    // Nobody does.
-  }
-  return undefined
 }
 
 interface Misfortune {

@@ -1,10 +1,10 @@
 """
-A simulation: the same output and the same end, whatever becomes of the context that it records. For `test/cli/misfortunes.test.ts`.
+A simulation: the same output and the same end, whatever becomes of the context that it records. For `test/cli/misfortunes.test.ts`, and as ranks of MPI and Slurm for `systems-tests`.
 
-    simulation.py FOLDER plain|context
+    simulation.py FOLDER plain|context [mpi]
 
 Writes FOLDER/output, prints its digest, and ends with 7. At two steps it says so by a file FOLDER/halt-N, and waits for FOLDER/go-N. How many steps it was told are on disk, in order, is
-in FOLDER/acknowledged.
+in FOLDER/acknowledged. Of several ranks each has a folder of its own, FOLDER/RANK; those of MPI exchange a cell at each step, and the first prints the digests of all.
 """
 
 import hashlib
@@ -15,12 +15,21 @@ import time
 STEPS = 120
 HALTS = {40: "1", 80: "2"}
 
-folder, how = sys.argv[1:]
-context = None
-if how == "context":
-    from cairn.adapters import ProcessContext
+folder, how = sys.argv[1:3]
+rank, size = int(os.environ.get("SLURM_PROCID", 0)), int(os.environ.get("SLURM_NTASKS", 1))
+comm, context = None, None
+if "mpi" in sys.argv[3:]:
+    from mpi4py import MPI
 
-    context = ProcessContext("simulation", rows=STEPS)
+    comm = MPI.COMM_WORLD
+    rank, size = comm.rank, comm.size
+if how == "context":
+    from cairn.adapters import MPIContext, ProcessContext
+
+    name = f"simulation-{rank}" if size > 1 else "simulation"
+    context = ProcessContext(name, rows=STEPS) if comm is None else MPIContext.from_comm(comm, name, rows=STEPS)
+if size > 1:
+    folder = os.path.join(folder, str(rank))
 
 
 def write(name, text):
@@ -31,7 +40,7 @@ def write(name, text):
 
 
 def record(step, cells):
-    with context.store.progress("steps", total=STEPS).work(step) as work:
+    with context.store.progress("steps").work(rank * STEPS + step) as work:
         work.count("cells", len(cells))
         work.observe("cell", cells)
     context.add_context(("step", step), {"first": cells[0], "is new": context.get_context(("step", step)) is None})
@@ -41,10 +50,11 @@ def record(step, cells):
 
 
 digest = hashlib.sha256()
-cells = list(range(1, 65))
+cells = list(range(1 + rank, 65 + rank))
 with open(os.path.join(folder, "output"), "wb") as output:
     for step in range(STEPS):
-        cells = [(3 * cell + cells[at - 1] + step) % 1_000_003 for at, cell in enumerate(cells)]
+        left = cells[-1] if comm is None else comm.sendrecv(cells[-1], dest=(rank + 1) % size, source=(rank - 1) % size)
+        cells = [(3 * cell + before + step) % 1_000_003 for before, cell in zip([left, *cells], cells)]
         line = (" ".join(map(str, cells)) + "\n").encode()
         digest.update(line)
         output.write(line)
@@ -55,5 +65,12 @@ with open(os.path.join(folder, "output"), "wb") as output:
             write("halt-" + HALTS[step], "")
             while not os.path.exists(os.path.join(folder, "go-" + HALTS[step])):
                 time.sleep(0.01)
-print(digest.hexdigest(), flush=True)
+if comm is None:
+    print(digest.hexdigest(), flush=True)
+else:
+    digests = comm.gather(digest.hexdigest())
+    if context is not None:
+        context.collective_close()
+    if rank == 0:
+        print("\n".join(digests), flush=True)
 sys.exit(7)

@@ -527,7 +527,7 @@ _IDLE_TURNS = 4
 _IDLE_SECONDS = 1.0
 #: After a flush that failed, the sender asks for none for so long.
 _FLUSH_AGAIN_SECONDS = 1.0
-#: At the end of the process, an agent that went away with something pending may come back within so long: `cairn run` starts another.
+#: When a store is closed, an agent that went away with something pending may come back within so long: `cairn run` starts another, and so do stores of `local`.
 _LAST_SECONDS = 5.0
 #: Texts of refused operations that are kept for `flush`.
 _REFUSALS_MAX = 100
@@ -935,7 +935,10 @@ class ContextStore:
         )
 
     def close(self) -> None:
-        """Waits until all is on disk, and takes leave of the agent. Raises what `flush` raises; the store is closed all the same."""
+        """
+        Waits until all is on disk, and takes leave of the agent; where not ``strict``, up to 5 s also for one that takes the place of an agent that went away with something
+        pending. Raises what `flush` raises; the store is closed all the same.
+        """
         if self._is_closed:
             return
         try:
@@ -958,6 +961,7 @@ class ContextStore:
                 _losses.add(self._lost, self._refused, self._last_error)
 
     def _leave(self) -> None:
+        self._wait_for_another()
         if self.flush() and not self.health.pending:
             self._ask("bye")
 
@@ -967,7 +971,6 @@ class ContextStore:
             return
         self._timeout = min(self._timeout, 10.0)
         try:
-            self._wait_for_another()
             self.close()
         except ContextStoreError as error:
             print(f"cairn: at the end of the process: {error}", file=sys.stderr)
@@ -976,6 +979,10 @@ class ContextStore:
         """Where the agent went away, and not ``strict``: only here is it worth a wait."""
         deadline = time.monotonic() + _LAST_SECONDS
         while self._was_connected and not self._strict and self.health.pending and time.monotonic() < deadline:
+            # The sender looks for it, and may start it, which takes as long as it takes; where Python ends there may be none.
+            if self._connection is None and self._is_gone() and self._sender is not None:
+                time.sleep(_RETRY_SECONDS)
+                continue
             try:
                 self._exchange(deadline, None, '"ask":"flush"}\n')
                 return

@@ -368,6 +368,27 @@ class Local(unittest.TestCase):
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_running(pid))
 
+    def test_closing_waits_for_the_agent_that_is_started_again(self):
+        folder = tempfile.mkdtemp(prefix="cairn-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        places = {"dir": os.path.join(folder, "store"), "socket": os.path.join(folder, "run", "agent.sock")}
+        # A busy machine takes longer to start one.
+        self.addCleanup(setattr, cairn, "_LAST_SECONDS", cairn._LAST_SECONDS)
+        cairn._LAST_SECONDS = 60.0
+        store = cairn.local(**places, strict=False)
+        store.set(("before",), 1)
+        self.assertTrue(store.flush())
+        os.kill(store._connection.greeting["pid"], signal.SIGKILL)
+        for i in range(10):
+            store.set(("after", i), i)
+        store.close()
+        self.assertEqual((store.health.lost, store.health.pending), (0, 0))
+        with cairn.local(**places) as other:
+            self.assertEqual((other.get(("before",)), other.count_keys(("after",))), (1, 10))
+            pid = other._connection.greeting["pid"]
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not is_running(pid))
+
     def test_without_a_command_it_says_what_to_do(self):
         environment = dict(os.environ)
         self.addCleanup(os.environ.update, environment)

@@ -98,13 +98,14 @@ class MPIContext(ProcessContext):
         Closes all stores, and ends the agent of each node that nobody else attends, as ``cairn run`` does; an agent that has a place for it writes a checkpoint
         first. When it returns, those can be merged. True where everything is on disk.
         """
-        is_flushed = self.collective_flush(timeout)
-        self._together(self._close)
-        return self._together(lambda: self._node.rank != 0 or _leave(self.store._path)) and is_flushed
+        self.collective_flush(timeout)
+        is_on_disk = self._together(self._close)
+        return self._together(lambda: self._node.rank != 0 or _leave(self.store._path)) and is_on_disk
 
     def _close(self) -> bool:
+        """Whether all is on disk; another agent may have come meanwhile."""
         self.close()
-        return True
+        return not (self.health.lost or self.health.refused)
 
     def _together(self, act: Callable[[], bool]) -> bool:
         """Whether all ranks could; nobody goes on before all are through, also where one raises."""

@@ -100,6 +100,8 @@ class SparkContextAdapter(PartitionedContextAdapter):
         tracked = self.tracked(step, function)
         if self.is_rdd:
             return self.structure.mapPartitions(tracked)
+        if arrow and not hasattr(type(self.structure), "mapInArrow"):
+            raise ContextStoreError("OPTION_INVALID", "This Spark knows no batches of Arrow.", "Use frames of pandas (arrow=False), or Spark 3.3 or later.")
         apply = self.structure.mapInArrow if arrow else self.structure.mapInPandas
         return apply(tracked, self.structure.schema if schema is None else schema)
 
@@ -111,7 +113,9 @@ class SparkContextAdapter(PartitionedContextAdapter):
     def _application(self) -> str:
         if self.is_rdd:
             return str(self.structure.context.applicationId)
-        return str(self.structure.sparkSession.conf.get("spark.app.id", "spark"))
+        # Before Spark 3.3 a DataFrame names its session by way of its SQL context.
+        owner = self.structure if hasattr(type(self.structure), "sparkSession") else self.structure.sql_ctx
+        return str(owner.sparkSession.conf.get("spark.app.id", "spark"))
 
 
 class _TrackedPartitions(TrackedStep):

@@ -1,6 +1,6 @@
 /** Ranks of a real Open MPI: in Python through agents, of which one is killed, as is a rank; and in Node, each with a store of its own, one killed and started again. */
 import { execFile } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -88,6 +88,13 @@ test.runIf(canRun)(
       expect(record.entry(['rank', rank])?.worker).toBe(`rank-${rank}`)
     }
     expect([...record.conflicts()]).toEqual([])
+
+    // Whatever the number of ranks, items and runs: of each node its newest generations and a list of them.
+    const left = ['checkpoints', 'rendezvous'].flatMap((name) => {
+      const entries = readdirSync(join(shared, name), { recursive: true, withFileTypes: true })
+      return entries.filter((entry) => entry.isFile()).map((entry) => entry.name)
+    })
+    expect(left.length, left.join(' ')).toBeLessThanOrEqual(2 * 4)
   },
 )
 

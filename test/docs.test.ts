@@ -1,6 +1,6 @@
 /** The examples of the README run as they stand. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
@@ -68,6 +68,17 @@ test('every page that the README links to exists', () => {
   const links = [...readme.matchAll(/\]\(([^)#]+)\)/g)].map(([, path]) => path ?? '')
   expect(links.length).toBeGreaterThan(5)
   expect(links.filter((path) => !existsSync(join(root, path)))).toEqual([])
+})
+
+test('every test and program that docs name exists', () => {
+  const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))
+  const named = pages.flatMap((page) => {
+    const text = readFileSync(join(root, 'docs', page), 'utf8')
+    const folders = /`((?:test|property-tests|systems-tests|bench|examples|scripts|python)\/[^`\s]+)`/g
+    return [...text.matchAll(folders)].map(([, path = '']) => ({ page, path }))
+  })
+  expect(named.filter(({ page }) => page === 'STORIES.md').length).toBeGreaterThan(40)
+  expect(named.filter(({ path }) => !existsSync(join(root, path)))).toEqual([])
 })
 
 test('the version that stands in cells and snapshots is that of the package', () => {

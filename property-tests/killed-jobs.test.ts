@@ -140,10 +140,10 @@ test.runIf(hasPython)(`${processes} processes on ${nodes} nodes, seed ${seed}`, 
     await Promise.all(writers.map(({ ended }) => ended))
     const survivors = all.filter((node) => node !== lost)
     const onDisks = new Map(inCheckpoints)
-    for (const each of survivors.flatMap(on)) {
-      onDisks.set(each.worker, each.acknowledged)
-      if (!victims.includes(each)) expect(each.acknowledged).toBe(operations)
-    }
+    const left = survivors.flatMap(on)
+    for (const { worker, acknowledged } of left) onDisks.set(worker, acknowledged)
+    const whole = left.filter((each) => !victims.includes(each))
+    expect(whole.map(({ acknowledged }) => acknowledged)).toEqual(whole.map(() => operations))
     const [crashed, ...ended] = survivors
     await crashed?.end('SIGKILL')
     await Promise.all(ended.map((node) => node.end('SIGTERM')))
@@ -167,15 +167,14 @@ test.runIf(hasPython)(`${processes} processes on ${nodes} nodes, seed ${seed}`, 
       console.info(`  ${shard}, incarnation ${incarnation}: ${merged} to ${known - 1}`)
     // What a rank has in the record, and what it is told to lack, is all that is in its checkpoints.
     await using incomplete = await openSnapshot(join(place, 'partial.cairn'))
-    for (const [worker, acknowledged] of inCheckpoints) {
-      const isShort = short.some(({ shard }) => shard.split('/')[1] === worker)
-      if (!isShort) expect(prefixOf(incomplete, worker)).toBeGreaterThanOrEqual(acknowledged)
-    }
+    const lacking = new Set(short.map(({ shard }) => shard.split('/')[1]))
+    for (const [worker, acknowledged] of [...inCheckpoints].filter(([each]) => !lacking.has(each)))
+      expect(prefixOf(incomplete, worker)).toBeGreaterThanOrEqual(acknowledged)
 
     // With the disks of the nodes that are left nothing of that is missing.
     const disks = survivors.map(({ store }) => store)
-    const whole = await mergeSnapshots(join(place, 'whole.cairn'), [checkpoints, ...disks])
-    expect(whole.incarnations.filter(({ known, merged }) => merged < known)).toEqual([])
+    const complete = await mergeSnapshots(join(place, 'whole.cairn'), [checkpoints, ...disks])
+    expect(complete.incarnations.filter(({ known, merged }) => merged < known)).toEqual([])
     await using record = await openSnapshot(join(place, 'whole.cairn'))
     let total = 0
     for (const [worker, acknowledged] of onDisks) {

@@ -1,11 +1,12 @@
 /** A simulation of several ranks (`test/cli/simulation.py`), whose output is the same to the bit whatever becomes of the agent of its node. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, vi } from 'vitest'
+import { vi } from 'vitest'
 import type { Store } from '../../src/index.ts'
 import { agentAt } from '../../test/agent/agent-at.ts'
 
-const steps = 120
+/** Of each rank. */
+export const stepsOfRank = 120
 const patience = { timeout: 60_000, interval: 20 }
 
 export class Simulation {
@@ -30,8 +31,8 @@ export class Simulation {
     await this.#untilHalt(1)
     const socket = find()
     const killed = await agentAt(socket)
-    expect(killed, socket).toBeGreaterThan(1)
-    process.kill(killed as number, 'SIGKILL')
+    if (killed === undefined) throw new Error(`no agent answers at ${socket}`)
+    process.kill(killed, 'SIGKILL')
     this.#go(1)
     await this.#untilHalt(2)
     await vi.waitUntil(async () => ![killed, undefined].includes(await agentAt(socket)), patience)
@@ -43,17 +44,21 @@ export class Simulation {
     return this.#ranks.map((rank) => readFileSync(join(rank, 'output'), 'latin1'))
   }
 
-  /** What each rank was told is on disk is in the record, and as all came to an end in order, all is: once. */
-  check(record: Store): void {
-    const step = record.progress('steps', { total: steps * this.#ranks.length })
-    for (const [rank, folder] of this.#ranks.entries()) {
+  /** Of the steps of all ranks, how many were told to be on disk, how many of these a record lacks, and how many of all it has, by three ways of counting. */
+  recordedIn(record: Store) {
+    const step = record.progress('steps')
+    const told = this.#ranks.flatMap((folder, rank) => {
       const acknowledged = Number(readFileSync(join(folder, 'acknowledged'), 'utf8'))
-      expect(acknowledged).toBeGreaterThanOrEqual(steps / 3)
-      for (let id = 0; id < acknowledged; id++) expect(step.has(rank * steps + id)).toBe(true)
-      expect(record.count([`simulation-${rank}`, 'step'])).toBe(steps)
+      return Array.from({ length: acknowledged }, (_, id) => rank * stepsOfRank + id)
+    })
+    const kept = this.#ranks.map((_, rank) => record.count([`simulation-${rank}`, 'step']))
+    return {
+      told: told.length,
+      lost: told.filter((id) => !step.has(id)),
+      done: step.count,
+      executed: record.counter('executed').value,
+      kept: kept.reduce((sum, count) => sum + count, 0),
     }
-    expect(step.missing()).toEqual([])
-    expect(record.counter('executed').value).toBe(steps * this.#ranks.length)
   }
 
   async #untilHalt(halt: number): Promise<void> {

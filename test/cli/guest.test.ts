@@ -9,27 +9,30 @@ import { Cairn, jsonLines, type RunOptions } from './cairn.ts'
 import { Folder } from './snapshots.ts'
 
 const folder = new Folder()
+const jobs: Job[] = []
 let cairn: Cairn
-let count = 0
 
 beforeAll(async () => {
   cairn = await Cairn.build()
 })
 
 afterAll(() => {
+  // Of a test that failed.
+  for (const pid of jobs.flatMap((job) => job.processes)) process.kill(Number(pid), 'SIGKILL')
   cairn.remove()
   folder.remove()
 })
 
 /** A job of its own, with a name that no other process has in its environment. */
 class Job {
-  readonly name = `guest-${process.pid}-${++count}`
+  readonly name = `guest-${process.pid}-${jobs.length}`
   readonly scratch = folder.at(this.name, 'scratch')
   readonly temporary = folder.at(this.name, 'tmp')
   readonly shared = folder.at(this.name, 'shared')
   readonly environment = { CAIRN_JOB: this.name, CAIRN_SCRATCH: this.scratch, TMPDIR: this.temporary }
 
   constructor() {
+    jobs.push(this)
     for (const place of [this.scratch, this.temporary]) mkdirSync(place, { recursive: true })
   }
 

@@ -95,13 +95,14 @@ class SparkContextAdapter(PartitionedContextAdapter):
         :param schema: of what it makes of a DataFrame; that of the DataFrame by default
         :param arrow: record batches of Arrow instead of frames of pandas
         :param total: how many partitions there are, for `summary`. Of an RDD it is known
+        :raises ContextStoreError: ``OPTION_INVALID`` where ``arrow`` is asked of a Spark before 3.3
         """
+        if arrow and not (self.is_rdd or hasattr(type(self.structure), "mapInArrow")):
+            raise ContextStoreError("OPTION_INVALID", "This Spark knows no batches of Arrow.", "Use frames of pandas (arrow=False), or Spark 3.3 or later.")
         self._tell_partitions(step, self.partitions() if total is None else total)
         tracked = self.tracked(step, function)
         if self.is_rdd:
             return self.structure.mapPartitions(tracked)
-        if arrow and not hasattr(type(self.structure), "mapInArrow"):
-            raise ContextStoreError("OPTION_INVALID", "This Spark knows no batches of Arrow.", "Use frames of pandas (arrow=False), or Spark 3.3 or later.")
         apply = self.structure.mapInArrow if arrow else self.structure.mapInPandas
         return apply(tracked, self.structure.schema if schema is None else schema)
 

@@ -46,7 +46,7 @@ const pieceLength = 64 * 1024
 
 /**
  * Exports what `path` names, as `openSnapshot` opens it, into the file `out`, which appears whole or not at all. Cost: two passes over the
- * entries; memory for one row group, and for a journal its events.
+ * entries; memory for one row group, and for a journal the names of workers, counters, steps and statistics.
  *
  * Throws what `openSnapshot` throws; `OPTION_INVALID` for an unknown format, or cells of a prefix, `OUTPUT_EXISTS`, `NOT_DURABLE`.
  */
@@ -76,14 +76,15 @@ export async function exportSnapshot(
   }
   const isJournal = format === 'journal' || format === 'journal-json'
   const report = isJournal ? reportOf(store, prefix) : undefined
-  if (report !== undefined) rows = report.events.length
+  if (report !== undefined) rows = report.workers.reduce((sum, { events }) => sum + events, 0)
   const written = await commitFile(
     out,
     async (sink) => {
-      if (report !== undefined) {
-        const text = format === 'journal' ? journalMarkdown(basename(path), report) : journalJson(report)
-        await sink.write(Buffer.from(text))
-      } else for (const piece of await piecesOf(format, counted, flatten)) await sink.write(piece)
+      const pieces =
+        report === undefined
+          ? await piecesOf(format, counted, flatten)
+          : encoded(format === 'journal' ? [journalMarkdown(basename(path), report)] : journalJson(report))
+      for (const piece of pieces) await sink.write(piece)
     },
     commit,
   )
@@ -108,46 +109,49 @@ async function piecesOf(
   }
 }
 
+/** One pass over events, entries and progress; what is long is read again when it is written. */
 function reportOf(store: Store, prefix: Key): RunReport {
-  const events = Array.from(store.journal.events(), ({ stamp, worker, type, data }) => ({
-    stamp,
-    worker,
-    type,
-    data,
-  }))
   const workers = new Map<string, { worker: string; keys: number; events: number }>()
   const of = (worker: string) => {
     let found = workers.get(worker)
     if (found === undefined) workers.set(worker, (found = { worker, keys: 0, events: 0 }))
     return found
   }
+  let [first, last]: [number | undefined, number] = [undefined, 0]
+  for (const { stamp, worker } of store.journal.events()) {
+    first ??= stamp
+    last = stamp
+    of(worker).events++
+  }
   let keys = 0
   for (const { worker } of store.entries(prefix)) {
     keys++
     of(worker).keys++
   }
-  for (const { worker } of events) of(worker).events++
-  const progress = store.names('progress').map((step) => {
-    const shown = store.progress(step)
-    const byWorker = shown.byWorker()
-    for (const worker of byWorker.keys()) of(worker)
-    return { step, items: shown.count, byWorker: [...byWorker].sort(([a], [b]) => (a < b ? -1 : 1)) }
-  })
+  const steps = store.names('progress')
+  for (const step of steps) for (const worker of store.progress(step).byWorker().keys()) of(worker)
   return {
     digest: store.digest,
     keys,
     cells: store.stats().cells,
     workers: [...workers.values()].sort((a, b) => (a.worker < b.worker ? -1 : 1)),
-    progress,
-    counters: store.names('counter').map((name) => ({ name, value: store.counter(name).value })),
-    statistics: store
-      .names('statistic')
-      .map((name) => ({ name, summary: store.statistic(name).summary().report() })),
-    events,
-    conflicts: Array.from(store.conflicts(prefix), ({ key, candidates }) => ({
-      key,
-      candidates: candidates.map(({ worker, value }) => ({ worker, value })),
-    })),
+    *progress() {
+      for (const step of steps) {
+        const shown = store.progress(step)
+        const byWorker = [...shown.byWorker()].sort(([a], [b]) => (a < b ? -1 : 1))
+        yield { step, items: shown.count, byWorker }
+      }
+    },
+    *counters() {
+      for (const name of store.names('counter')) yield { name, value: store.counter(name).value }
+    },
+    *statistics() {
+      for (const name of store.names('statistic'))
+        yield { name, summary: store.statistic(name).summary().report() }
+    },
+    span: first === undefined ? undefined : [first, last],
+    events: () => store.journal.events(),
+    conflicts: () => store.conflicts(prefix),
   }
 }
 

@@ -158,6 +158,13 @@ export class ByteWriter {
     return copyBytes(this.#buffer.subarray(0, this.#length))
   }
 
+  /** What was written, as a view that is valid until something is written again, which then begins anew. */
+  drain(): Uint8Array {
+    const written = this.#buffer.subarray(0, this.#length)
+    this.#length = 0
+    return written
+  }
+
   #grow(needed: number): void {
     const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + needed))
     larger.set(this.#buffer.subarray(0, this.#length))
@@ -196,14 +203,19 @@ export class ByteReader {
 
   integer(): number {
     const bytes = this.#bytes
-    const first = bytes[this.#position]
-    if (first !== undefined && first < 0x80) {
-      this.#position++
-      return first
-    }
+    let at = this.#position
     let value = 0
-    let scale = 1
-    for (let at = this.#position; ; at++) {
+    // Most are small: what fits into 28 bits needs no arithmetic of large numbers.
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = bytes[at++]
+      if (byte === undefined) throw new ByteReaderError('the bytes end too early')
+      value |= (byte & 0x7f) << shift
+      if (byte < 0x80) {
+        this.#position = at
+        return value
+      }
+    }
+    for (let scale = 2 ** 28; ; at++) {
       const byte = bytes[at]
       if (byte === undefined) throw new ByteReaderError('the bytes end too early')
       value += (byte & 0x7f) * scale
@@ -215,6 +227,10 @@ export class ByteReader {
       if (scale >= 2 ** 49) throw new ByteReaderError('an integer is longer than 8 bytes')
       scale *= 128
     }
+  }
+
+  skipInteger(): void {
+    while (this.byte() >= 0x80);
   }
 
   skip(length: number): void {

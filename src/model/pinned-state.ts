@@ -4,6 +4,7 @@
  */
 import type { Clocks } from './clocks.ts'
 import { structsOf, type LiveCell, type ShardView } from './shard-document.ts'
+import type { SlicedView } from './state-encoder.ts'
 import { runsOfCells, type LiveRun } from './update.ts'
 
 /** Clocks are kept in groups of so many: what dies while others are read costs no sorting of all that died. */
@@ -12,12 +13,12 @@ const groupClocks = 1024
 /** What of one incarnation died since and is still to be read, by group, then clock. */
 interface Died {
   readonly groups: Map<number, Map<number, LiveCell>>
-  /** Groups below were read, and are gone. */
+  /** Groups below were passed, and are gone. */
   lowest: number
 }
 
-/** To be read once: incarnations in any order, the cells of each ascending. Whoever pins a state tells it every death from that moment on. */
-export class PinnedState implements ShardView {
+/** To be read until it is passed. Whoever pins a state tells it every death from that moment on. */
+export class PinnedState implements SlicedView {
   readonly clocks: Clocks
   readonly #now: () => ShardView
   readonly #died = new Map<number, Died>()
@@ -33,8 +34,7 @@ export class PinnedState implements ShardView {
     for (const cell of died) {
       const { incarnation, clock } = cell
       if (clock >= (this.clocks.get(incarnation) ?? 0)) continue
-      let kept = this.#died.get(incarnation)
-      if (kept === undefined) this.#died.set(incarnation, (kept = { groups: new Map(), lowest: 0 }))
+      const kept = this.#diedOf(incarnation)
       const number = Math.floor(clock / groupClocks)
       if (number < kept.lowest) continue
       let group = kept.groups.get(number)
@@ -42,6 +42,19 @@ export class PinnedState implements ShardView {
       // A repair puts another content at the same dot: the first is that of the moment.
       if (!group.has(clock)) group.set(clock, cell)
     }
+  }
+
+  /** Lets go of what died below `clock`, and keeps nothing of it any more. */
+  passed(incarnation: number, clock: number): void {
+    const died = this.#diedOf(incarnation)
+    const group = Math.floor(clock / groupClocks)
+    for (; died.lowest < group; died.lowest++) died.groups.delete(died.lowest)
+  }
+
+  #diedOf(incarnation: number): Died {
+    let died = this.#died.get(incarnation)
+    if (died === undefined) this.#died.set(incarnation, (died = { groups: new Map(), lowest: 0 }))
+    return died
   }
 
   /** Cost: that of the range as it is now, of what died in it, and of one look-up for each 1,024 clocks. */
@@ -84,14 +97,11 @@ class DiedCells {
   /** Of the group, from the last to the first that is left. */
   #left: LiveCell[] = []
 
-  /** Lets go of the groups below: they were read. */
   constructor(died: Died | undefined, from: number) {
     this.#died = died
     this.#from = from
     this.#group = Math.floor(from / groupClocks)
-    if (died === undefined) return
-    for (; died.lowest < this.#group; died.lowest++) died.groups.delete(died.lowest)
-    this.#left = this.#sorted()
+    if (died !== undefined) this.#left = this.#sorted()
   }
 
   /** Asked for each cell: quick. */

@@ -1,46 +1,90 @@
 /**
  * Encoding a state, or what was changed since an older one, in slices: between two pieces the caller may let the event loop run. The bytes are
  * those that `encodeUpdate` writes at once.
+ *
+ * The number of an incarnation's structs comes before them. Where nothing is dead it is known; else they are counted first. What is encoded on the way is
+ * held, up to some megabytes: only what is beyond is read a second time.
  */
+import { assert } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
 import { descending, type Clocks } from './clocks.ts'
 import { structsOf, type ShardView } from './shard-document.ts'
-import { writeDeadRun } from './update.ts'
+import { writeDeadRun, type DotRange, type LiveRun } from './update.ts'
 
 /** Cells of a slice: some milliseconds where they are looked at one by one, less than one where they are copied. */
 const sliceCells = 2_000
 const pieceBytes = 256 * 1024
-/** Bytes that are handed on as they lie; less is gathered. */
-const ownPieceBytes = 4_096
+/** Of an incarnation whose structs are counted so much is held. */
+const heldBytesMax = 8 * 1024 * 1024
 
 /** Dead clocks of each incarnation: pairs of first clock and the one after the last, ascending, neither overlapping nor touching. */
 export type DeadRuns = ReadonlyMap<number, readonly number[]>
 
+/** A view that is told what is read for the last time. */
+export interface SlicedView extends ShardView {
+  /** Nothing of this incarnation below `clock` is asked for any more. */
+  passed?(incarnation: number, clock: number): void
+}
+
 /**
  * The update that brings a holder of `since` to the state of `view`; with empty clocks the whole state.
  *
- * Pieces may be empty: each stands for a slice of work. `view` is asked slice by slice, ascending, and must show one state all the time. Memory: the
- * bytes of one incarnation, whose number of structs comes first. Cost: O(cells above `since` and dead runs).
+ * Pieces are valid until the next one is asked for. They may be empty: each stands for a slice of work. `view` is asked slice by slice, ascending, for what is
+ * counted and not held twice, and must show one state all the time. Memory: some megabytes, and what says which runs are dead. Cost: O(cells above `since` and
+ * dead runs).
  *
  * @param dead what died below `since`
+ * @param cells live cells of `view`, where they are known
  */
-export function* encodeInSlices(view: ShardView, since: Clocks, dead: DeadRuns): Generator<Uint8Array> {
+export function* encodeInSlices(
+  view: SlicedView,
+  since: Clocks,
+  dead: DeadRuns,
+  cells?: number,
+): Generator<Uint8Array> {
   const grown = descending(view.clocks.keys()).filter(
     (incarnation) => (view.clocks.get(incarnation) as number) > (since.get(incarnation) ?? 0),
   )
+  const isAllLive = cells === [...view.clocks.values()].reduce((sum, clock) => sum + clock, 0)
   const runs = new Map(Array.from(dead, ([incarnation, below]) => [incarnation, [...below]]))
   yield integers(grown.length)
   for (const incarnation of grown) {
     const from = since.get(incarnation) ?? 0
     const to = view.clocks.get(incarnation) as number
-    let ofIncarnation = runs.get(incarnation)
-    if (ofIncarnation === undefined) runs.set(incarnation, (ofIncarnation = []))
-    const strand = new StrandEncoder(incarnation, from, to, ofIncarnation)
-    while (strand.slice(view)) yield empty
-    yield integers(strand.structs, incarnation, from)
-    yield* strand.pieces
+    const writer = new StructWriter(incarnation)
+    const held: Uint8Array[] = []
+    let [structs, heldTo] = [to - from, from]
+    if (!isAllLive) {
+      let ofIncarnation = runs.get(incarnation)
+      if (ofIncarnation === undefined) runs.set(incarnation, (ofIncarnation = []))
+      const counter = new StructCounter(ofIncarnation, writer)
+      let heldBytes = 0
+      for (const reached of slicesOf(view, { incarnation, from, to }, counter)) {
+        if (counter.writer !== undefined) {
+          const piece = Uint8Array.from(writer.drain())
+          held.push(piece)
+          heldBytes += piece.length
+          heldTo = reached
+          view.passed?.(incarnation, reached)
+          if (heldBytes >= heldBytesMax) counter.writer = undefined
+        }
+        if (reached < to) yield empty
+      }
+      structs = counter.structs
+    }
+    yield integers(structs, incarnation, from)
+    yield* held
+    for (const reached of slicesOf(view, { incarnation, from: heldTo, to }, writer)) {
+      yield writer.drain()
+      view.passed?.(incarnation, reached)
+      if (reached < to) yield empty
+    }
+    assert(writer.structs === structs, 'a state has as many structs as were counted')
   }
-  yield* deleteSet(runs)
+  for (const piece of deleteSet(runs)) {
+    yield piece
+    yield empty
+  }
 }
 
 const empty = new Uint8Array(0)
@@ -51,65 +95,84 @@ function integers(...values: readonly number[]): Uint8Array {
   return writer.finish()
 }
 
-/** The clocks of one incarnation as structs. */
-class StrandEncoder {
-  readonly pieces: Uint8Array[] = []
+/** Takes the structs of an incarnation, in order. */
+interface StructSink {
+  cells(run: LiveRun): void
+  dead(from: number, to: number): void
+}
+
+/** Tells the structs of a range, and stands still after each slice: then it says how far it has come. */
+function* slicesOf(
+  view: ShardView,
+  { incarnation, from, to }: DotRange,
+  sink: StructSink,
+): Generator<number> {
+  for (let reached = from; reached < to;) {
+    let [cells, bytes, isLast] = [0, 0, true]
+    for (const run of structsOf(view, incarnation, reached, to)) {
+      if (cells >= sliceCells || bytes >= pieceBytes) {
+        isLast = false
+        break
+      }
+      if (run.from > reached) sink.dead(reached, run.from)
+      sink.cells(run)
+      cells += run.to - run.from
+      bytes += run.bytes.length
+      reached = run.to
+    }
+    if (isLast && reached < to) {
+      sink.dead(reached, to)
+      reached = to
+    }
+    yield reached
+  }
+}
+
+class StructWriter implements StructSink {
   structs = 0
   readonly #incarnation: number
-  readonly #to: number
-  readonly #runs: number[]
-  #reached: number
-  /** What is not among the pieces yet. */
-  #writer = new ByteWriter()
-  /** Of cells. */
-  #bytes = 0
+  readonly #writer = new ByteWriter(pieceBytes)
 
-  constructor(incarnation: number, from: number, to: number, runs: number[]) {
+  constructor(incarnation: number) {
     this.#incarnation = incarnation
-    this.#to = to
-    this.#runs = runs
-    this.#reached = from
   }
 
-  /** Encodes some cells. False when it was the last slice. */
-  slice(view: ShardView): boolean {
-    const [first, bytes] = [this.structs, this.#bytes]
-    for (const run of structsOf(view, this.#incarnation, this.#reached, this.#to)) {
-      if (this.structs - first >= sliceCells || this.#bytes - bytes >= pieceBytes) return true
-      this.#skipTo(run.from)
-      this.#add(run.bytes)
-      this.structs += run.to - run.from
-      this.#reached = run.to
-    }
-    this.#skipTo(this.#to)
-    this.#finish()
-    return false
+  cells({ from, to, bytes }: LiveRun): void {
+    this.structs += to - from
+    this.#writer.bytes(bytes)
   }
 
-  #add(bytes: Uint8Array): void {
-    this.#bytes += bytes.length
-    if (bytes.length < ownPieceBytes) {
-      this.#writer.bytes(bytes)
-      return
-    }
-    this.#finish()
-    this.pieces.push(bytes)
-  }
-
-  #finish(): void {
-    if (this.#writer.length === 0) return
-    this.pieces.push(this.#writer.finish())
-    this.#writer = new ByteWriter()
-  }
-
-  #skipTo(clock: number): void {
-    const from = this.#reached
-    if (clock === from) return
-    writeDeadRun(this.#writer, this.#incarnation, from, clock)
+  dead(from: number, to: number): void {
     this.structs++
-    this.#reached = clock
-    if (this.#runs.at(-1) === from) this.#runs[this.#runs.length - 1] = clock
-    else this.#runs.push(from, clock)
+    writeDeadRun(this.#writer, this.#incarnation, from, to)
+  }
+
+  drain(): Uint8Array {
+    return this.#writer.drain()
+  }
+}
+
+/** Counts structs, notes dead runs, and passes all on to a writer as long as there is one. */
+class StructCounter implements StructSink {
+  structs = 0
+  writer: StructWriter | undefined
+  readonly #runs: number[]
+
+  constructor(runs: number[], writer: StructWriter) {
+    this.#runs = runs
+    this.writer = writer
+  }
+
+  cells(run: LiveRun): void {
+    this.structs += run.to - run.from
+    this.writer?.cells(run)
+  }
+
+  dead(from: number, to: number): void {
+    this.structs++
+    if (this.#runs.at(-1) === from) this.#runs[this.#runs.length - 1] = to
+    else this.#runs.push(from, to)
+    this.writer?.dead(from, to)
   }
 }
 

@@ -271,7 +271,7 @@ export function putStruct(
 export interface LiveRun {
   readonly from: number
   readonly to: number
-  /** Not to be changed. */
+  /** Not to be changed; valid until the next run is asked for. */
   readonly bytes: Uint8Array
 }
 
@@ -367,7 +367,7 @@ function readOwnClock(reader: ByteReader): number {
     reader.skip(firstStructHead.length - 1)
     return 0
   }
-  reader.integer()
+  reader.skipInteger()
   return reader.integer() + 1
 }
 

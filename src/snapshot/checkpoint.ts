@@ -192,8 +192,8 @@ export class Checkpoints {
    * Writes the next generation. It holds everything that was there at the call, and is of one instant. Run one at a time; different environments
    * may share the directory without any order.
    *
-   * Cost: of an increment O(changes since the generation before); of a full one all live cells, in slices of some milliseconds. Memory: the bytes of
-   * one shard, and what dies meanwhile.
+   * Cost: of an increment O(changes since the generation before); of a full one all live cells, in slices of some milliseconds. Memory: some tens of
+   * megabytes, what dies meanwhile, and, compressed, the bytes of one shard.
    *
    * Throws `OPTION_INVALID`; `OUTPUT_EXISTS` where the generation, or a later one, is committed already;
    * `NOT_DURABLE` for everything the file system refuses, with its error as cause: then no partial file is
@@ -210,8 +210,7 @@ export class Checkpoints {
 
     const held = await readHeld(directory, environment, time.now(), fileSystem)
     const generation = chooseGeneration(request.generation, held, time.now())
-    const soundFulls = await this.#soundFulls(held)
-    const chain = await this.#chainBelow(held)
+    const [soundFulls, chain] = await Promise.all([this.#soundFulls(held), this.#chainBelow(held)])
 
     const instant = (this.#instant = this.#pin())
     try {
@@ -276,13 +275,17 @@ export class Checkpoints {
 
   /** The newest full generations that are sound, as many as matter, newest first. */
   async #soundFulls({ generations }: Held): Promise<number[]> {
+    const { environment } = this.#source
+    const fulls = generations.toReversed().filter(({ base }) => base === undefined)
     const sound: number[] = []
-    for (const entry of generations.toReversed()) {
-      if (sound.length === fullGenerationsKeptMin) break
-      if (entry.base !== undefined) continue
-      const { directory } = this.#options
-      if (await isSound(directory, this.#source.environment, entry, this.#fileSystem))
-        sound.push(entry.generation)
+    for (let next = 0; next < fulls.length && sound.length < fullGenerationsKeptMin;) {
+      // Side by side: each is some calls of a file system that may be far away.
+      const looked = fulls.slice(next, next + fullGenerationsKeptMin - sound.length)
+      const answers = await Promise.all(
+        looked.map((entry) => isSound(this.#options.directory, environment, entry, this.#fileSystem)),
+      )
+      sound.push(...looked.filter((_, i) => answers[i] === true).map(({ generation }) => generation))
+      next += looked.length
     }
     return sound
   }
@@ -292,11 +295,13 @@ export class Checkpoints {
     const newest = generations.at(-1)
     if (newest === undefined || this.#base?.sha256 !== newest.sha256) return undefined
     const chain = chainOf(generations, newest.generation)
-    for (const { file, bytes } of chain ?? []) {
-      const facts = await this.#fileSystem.stat(join(this.#options.directory, file)).catch(() => undefined)
-      if (facts?.size !== bytes) return undefined
-    }
-    return chain
+    const sizes = await Promise.all(
+      chain?.map(async ({ file }) => {
+        const facts = await this.#fileSystem.stat(join(this.#options.directory, file)).catch(() => undefined)
+        return facts?.size
+      }) ?? [],
+    )
+    return chain?.every(({ bytes }, i) => sizes[i] === bytes) === true ? chain : undefined
   }
 
   #pin(): Instant {
@@ -342,7 +347,7 @@ export class Checkpoints {
       // Every change moves a clock.
       if (since !== undefined && equalClocks(since, facts.clocks)) continue
       const dead = since === undefined ? noDeadRuns : base?.record.below(facts.shard, since)
-      const slices = encodeInSlices(state, since ?? noClocks, dead ?? noDeadRuns)
+      const slices = encodeInSlices(state, since ?? noClocks, dead ?? noDeadRuns, facts.cells)
       yield { kind: 'pieces', facts, since, pieces: inTurns(slices) }
     }
   }
@@ -392,8 +397,10 @@ async function readHeld(
   fileSystem: FileSystem,
 ): Promise<Held> {
   await makeDirectory(fileSystem, directory)
-  const names = await fileSystem.readdir(directory).catch(() => [])
-  const found = await readOwnManifest(directory, environment, fileSystem)
+  const [names, found] = await Promise.all([
+    fileSystem.readdir(directory).catch(() => []),
+    readOwnManifest(directory, environment, fileSystem),
+  ])
   const listed = found ?? []
   const taken = await takenNumbers(directory, environment, listed, names, fileSystem)
   const generations = [...listed]

@@ -90,8 +90,6 @@ interface OpenedFile {
 async function openOne(path: string, fileSystem: FileSystem): Promise<OpenedFile> {
   const descriptor = new Descriptor(path, fileSystem)
   try {
-    // Looked at before it is opened: opening a pipe would wait for ever.
-    if (!(await fileSystem.stat(path)).isFile()) throw damaged(path, 'it is no file')
     return { path, descriptor, ...(await descriptor.use((file) => readEnds(path, file))) }
   } catch (error) {
     await descriptor.close()
@@ -132,7 +130,9 @@ async function readEnds(
   path: string,
   file: OpenFile,
 ): Promise<{ bytes: number; manifest: SnapshotManifest; trailer: Trailer }> {
-  const bytes = (await file.stat()).size
+  const facts = await file.stat()
+  if (!facts.isFile()) throw noFile(path)
+  const bytes = facts.size
   const isIncrement = checkHeader(path, await readRange(file, 0, Math.min(headerBytes, bytes)))
   if (bytes < headerBytes + trailerBytes) throw damaged(path, `it has ${bytes} bytes, which is too short`)
   const tail = await readRange(file, Math.max(bytes - tailBytes, 0), Math.min(tailBytes, bytes))
@@ -500,12 +500,23 @@ class Descriptor {
   async use<T>(task: (file: OpenFile) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        this.#opened ??= this.#fileSystem.open(this.#path, 'r')
+        this.#opened ??= this.#open()
         return await task(await this.#opened)
       } catch (error) {
         await this.close()
         if (systemErrorCode(error) !== 'ESTALE' || attempt === staleAttemptsMax) throw error
       }
+    }
+  }
+
+  /** A pipe that nobody writes to is not waited for. Where a link leads to is looked at before: that is opened as it is. */
+  async #open(): Promise<OpenFile> {
+    try {
+      return await this.#fileSystem.open(this.#path, 'plain')
+    } catch (error) {
+      if (systemErrorCode(error) !== 'ELOOP') throw error
+      if (!(await this.#fileSystem.stat(this.#path)).isFile()) throw noFile(this.#path)
+      return this.#fileSystem.open(this.#path, 'r')
     }
   }
 
@@ -515,6 +526,10 @@ class Descriptor {
     // Nothing was written: a failure to open was reported to whoever read, and one to close changes nothing.
     await opened?.then((file) => file.close()).catch(() => undefined)
   }
+}
+
+function noFile(path: string): ContextStoreError {
+  return damaged(path, 'it is no file')
 }
 
 function asUnreadable(path: string, error: unknown): unknown {

@@ -65,7 +65,7 @@ import type { Overlay, Strand, StructRun } from './overlay.ts'
 import { ReplayedChunks } from './replayed-chunks.ts'
 import { ShardNumbers } from './shard-numbers.ts'
 import type { Cursor, FeedEntry, FeedStep, ShardStep } from './storage.ts'
-import type { Rows, Write } from './tables.ts'
+import type { Range, Rows, Write } from './tables.ts'
 
 /** The tables of the log. */
 export interface LogTables<T extends Rows> {
@@ -301,7 +301,8 @@ export class StoredLog<T extends Rows> {
   *live(shard: ShardName, incarnation: number, from: number, to: number): Iterable<LiveCell> {
     const number = this.numbers.known(shard)
     if (number === undefined) return
-    for (const { key, value } of this.#chunks(number, incarnation, from, to)) {
+    const range = this.#chunkRange(number, incarnation, from, to)
+    for (const { key, value } of range === undefined ? [] : this.#rows.cells.getRange(range)) {
       const cells = decodeChunk(value)
       const gone = this.#deadIn(key)
       for (const cell of cells) {
@@ -312,7 +313,7 @@ export class StoredLog<T extends Rows> {
   }
 
   /**
-   * As `live`, as the structs that chunks hold. Cost: a copy of each chunk, and two integers a cell.
+   * As `live`, as the structs that chunks hold: each is read into memory that all share. Cost: a copy of each chunk, and two integers a cell.
    *
    * @param isDead of what died since, if anything did
    */
@@ -323,23 +324,21 @@ export class StoredLog<T extends Rows> {
   ): Iterable<LiveRun> {
     const number = this.numbers.known(shard)
     if (number === undefined) return
-    for (const { key, value } of this.#chunks(number, incarnation, from, to)) {
+    const range = this.#chunkRange(number, incarnation, from, to)
+    for (const key of range === undefined ? [] : this.#rows.cells.getKeys(range)) {
       const gone = this.#deadIn(key)
       const isGone =
         gone === undefined ? isDead : (clock: number) => gone.has(clock) || isDead?.(clock) === true
-      yield* runsOfStructs(openRow(value, 'cells'), from, to, isGone)
+      const row = present(this.#rows.cells.getBinaryFast(key), 'a chunk that was found is there')
+      yield* runsOfStructs(openRow(row, 'cells'), from, to, isGone)
     }
   }
 
-  #chunks(
-    shard: number,
-    incarnation: number,
-    from: number,
-    to: number,
-  ): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
-    if (from >= to) return []
+  /** Of the chunks that hold clocks of a range; `undefined` for an empty one. */
+  #chunkRange(shard: number, incarnation: number, from: number, to: number): Range | undefined {
+    if (from >= to) return undefined
     const start = this.#chunkAt(shard, incarnation, from) ?? chunkKey(shard, incarnation, from)
-    return this.#rows.cells.getRange({ start, end: chunkKey(shard, incarnation, to) })
+    return { start, end: chunkKey(shard, incarnation, to) }
   }
 
   #deadIn(chunk: Uint8Array): Set<number> | undefined {

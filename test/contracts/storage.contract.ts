@@ -386,7 +386,7 @@ function bytesOf(runs: Iterable<LiveRun>): string {
     const clocks = readStructs(bytes).map(({ clock }) => clock)
     if (clocks.length !== to - from || clocks.some((clock, i) => clock !== from + i))
       throw new Error(`a run from ${from} to ${to} holds ${clocks.join(', ')}`)
-    pieces.push(bytes)
+    pieces.push(Uint8Array.from(bytes))
   }
   return toHex(Buffer.concat(pieces))
 }

@@ -1,4 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { unpack } from '../../src/base/codec.ts'
@@ -547,5 +548,35 @@ describe('damage', { timeout: 300_000 }, () => {
       'software',
       'sections',
     ])
+  })
+})
+
+describe('opening', () => {
+  test('takes five calls', async () => {
+    const path = freshPath(directory)
+    await writeFile(path, sampleReplica().documents)
+    const fileSystem = faultyFileSystem()
+    await (await openSnapshotFile(path, { fileSystem })).close()
+    expect(fileSystem.calls.map(({ name }) => name)).toEqual(['open plain', 'fstat', 'read', 'read', 'close'])
+  })
+
+  test('follows a link to a file, and waits for no pipe, wherever a link leads', async () => {
+    const { documents, digest } = sampleReplica()
+    const [path, link, pipe, linkToPipe] = [1, 2, 3, 4].map(() => freshPath(directory)) as [
+      string,
+      string,
+      string,
+      string,
+    ]
+    await writeFile(path, documents)
+    symlinkSync(path, link)
+    expect(digestOf(await load(link))).toBe(digest)
+    execFileSync('mkfifo', [pipe])
+    symlinkSync(pipe, linkToPipe)
+    for (const refused of [pipe, linkToPipe, directory])
+      await expect(openSnapshotFile(refused)).rejects.toMatchObject({
+        code: 'SNAPSHOT_DAMAGED',
+        message: expect.stringContaining('it is no file') as string,
+      })
   })
 })

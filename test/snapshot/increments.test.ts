@@ -1,7 +1,7 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { concatBytes, toHex } from '../../src/base/bytes.ts'
+import { concatBytes, copyBytes, toHex } from '../../src/base/bytes.ts'
 import { noClocks } from '../../src/model/clocks.ts'
 import { encodeState, type LiveCell } from '../../src/model/shard-document.ts'
 import { contextShard, progressShard } from '../../src/model/shard.ts'
@@ -346,7 +346,7 @@ describe('policy', () => {
 test('encoding in slices gives the bytes of encoding at once', () => {
   for (let round = 1; round <= 30; round++) change(round)
   for (const document of replica.documents.values()) {
-    const sliced = concatBytes([...encodeInSlices(document, noClocks, new Map())])
+    const sliced = concatBytes(Array.from(encodeInSlices(document, noClocks, new Map()), copyBytes))
     expect(toHex(sliced)).toBe(toHex(encodeState(document)))
   }
 })

@@ -6,6 +6,7 @@ import { ShardDocument } from '../../src/model/shard-document.ts'
 import { writeCheckpoint } from '../../src/snapshot/checkpoint.ts'
 import { readSnapshot } from './reader.ts'
 import { findCheckpoints, restoreCheckpoint, type RestoreOptions } from '../../src/snapshot/restore.ts'
+import type { FileSystem } from '../../src/base/file-system.ts'
 import { faultyFileSystem } from './faulty-file-system.ts'
 import { codeOf, expectSame, random, steppingTime, temporaryDirectory } from './fixtures.ts'
 import { digestOf, Replica } from './history.ts'
@@ -231,15 +232,15 @@ describe('listings are hints', () => {
     const replica = replicas.get('b') as Replica
     const base = faultyFileSystem()
     let went = false
-    const fileSystem = {
+    const fileSystem: FileSystem = {
       ...base,
-      stat: async (path: string) => {
+      open: async (path, flags) => {
         if (path.endsWith('b-00000003.cairn') && !went) {
           went = true
           const options = { directory, job: 'job', random, time: steppingTime() }
           for (let round = 4; round <= 6; round++) await writeCheckpoint(replica.source('b'), options)
         }
-        return base.stat(path)
+        return base.open(path, flags)
       },
     }
     rmSync(join(directory, 'b-00000002.cairn'))

@@ -575,7 +575,7 @@ _LONG = 200_000
 _LINE_CHARACTERS = 4 << 20
 #: Operations that are gathered into one line.
 _GATHER = 1_000
-_GATHER_LENIENT = 100
+_GATHER_LENIENT = 200
 _GATHER_CHARACTERS = 1 << 18
 #: How long operations are gathered: strict stores want them seen, others want the processor left to the simulation.
 _GATHER_SECONDS = 0.005

@@ -578,7 +578,7 @@ _GATHER = 1_000
 _GATHER_LENIENT = 200
 _GATHER_CHARACTERS = 1 << 18
 #: How long operations are gathered: strict stores want them seen, others want the processor left to the simulation.
-_GATHER_SECONDS = 0.005
+_GATHER_SECONDS = 0.02
 _GATHER_SECONDS_LENIENT = 0.2
 #: What is kept until it is on disk. Beyond it, strict stores wait, others give up what comes.
 _KEPT_BYTES = 64 << 20
@@ -588,7 +588,9 @@ _RETRY_SECONDS_MAX = 2.0
 #: After so many turns without work the sender sleeps until it is woken, and ends after so long.
 _IDLE_TURNS = 4
 _IDLE_SECONDS = 1.0
-#: After a flush that failed, the sender asks for none for so long.
+#: When nothing was sent for so long, the sender asks for a flush: before, answers to what is sent tell what is on disk, and to flush costs the agent more than what it writes.
+_FLUSH_SECONDS = 0.1
+#: After a flush that failed it asks for none for so long.
 _FLUSH_AGAIN_SECONDS = 1.0
 #: When a store is closed, an agent that went away with something pending may come back within so long: `cairn run` starts another, and so do stores of `local`.
 _LAST_SECONDS = 5.0
@@ -672,7 +674,7 @@ class ContextStore:
         self._retry_seconds = _RETRY_SECONDS
         #: Number of the sender's request to flush that is under way.
         self._flush = 0
-        self._flush_again_at = 0.0
+        self._flush_at = 0.0
         self._wants_connection = False
         self._sender: Optional[threading.Thread] = None
         self._sender_is_awake = False
@@ -1060,6 +1062,8 @@ class ContextStore:
                 return
             except _Unreachable:
                 time.sleep(_RETRY_SECONDS)
+                # There is no later: it is not looked for less and less often.
+                self._retry_at = min(self._retry_at, time.monotonic())
 
     def __enter__(self) -> "ContextStore":
         return self
@@ -1336,7 +1340,7 @@ class ContextStore:
                 if n == self._flush:
                     self._flush = 0
                     if "error" in answer:
-                        self._flush_again_at = time.monotonic() + _FLUSH_AGAIN_SECONDS
+                        self._flush_at = time.monotonic() + _FLUSH_AGAIN_SECONDS
                 if "durable" in answer:
                     self._is_durable(answer["durable"])
 
@@ -1451,6 +1455,7 @@ class ContextStore:
                 if connection is self._connection:
                     with self._lock:
                         data = self._take_unsent()
+                    self._flush_at = time.monotonic() + _FLUSH_SECONDS
                     sent = connection.send_now(data)
                     is_sent = sent == len(data)
                     if not is_sent:
@@ -1497,7 +1502,7 @@ class ContextStore:
                 continue
             pause = self._retry_at - time.monotonic()
             if pause > 0:
-                time.sleep(min(pause, _GATHER_SECONDS * 10))
+                time.sleep(min(pause, _RETRY_SECONDS))
                 continue
             try:
                 self._speak(self._send_more, may_start=True)
@@ -1511,8 +1516,9 @@ class ContextStore:
         with self._lock:
             self._cut()
             data = self._take_unsent()
-            # An answer to what is sent now tells of what was sent before that it is on disk. Where nothing is, it is asked for.
-            if not data and self._kept and not self._flush and time.monotonic() >= self._flush_again_at:
+            if data:
+                self._flush_at = time.monotonic() + _FLUSH_SECONDS
+            elif self._kept and not self._flush and time.monotonic() >= self._flush_at:
                 self._n = self._flush = self._n + 1
                 data = b'{"n":%d,"ask":"flush"}\n' % self._n
         if data:

@@ -232,6 +232,35 @@ class Killed(unittest.TestCase):
         self.assertEqual(store.get(("key",)), 1)
         store.close()
 
+    def test_who_writes_sends_what_is_enough_and_never_waits_for_an_agent_that_does_not_read(self):
+        for strict in (True, False):
+            store = cairn.ContextStore(self.agent.socket, strict=strict, worker=f"strict-{strict}", timeout=60)
+            counter, lines = store.counter("written"), []
+
+            def write():
+                for _ in range(10):
+                    lines.append(len(lines))
+                    counter.add()
+                    with store.batch() as batch:
+                        for i in range(100):
+                            batch.set(("waiting", i), "x" * 200)
+                        batch.count("written", 1)
+
+            # Now and then the sender is at it.
+            eventually(lambda: "send" in calls_in_c(write))
+            os.kill(self.agent.process.pid, signal.SIGSTOP)
+            try:
+                # Far more than the system takes for who does not read.
+                called = calls_in_c(lambda: [write() for _ in range(9)])
+                self.assertEqual(called & _ATTEMPTS - {"send", "recv", "acquire"}, set())
+                self.assertEqual((store.health.is_reachable, store.health.lost), (True, 0))
+            finally:
+                os.kill(self.agent.process.pid, signal.SIGCONT)
+            self.assertTrue(store.flush())
+            self.assertEqual((counter.by_worker()[f"strict-{strict}"], store.count_keys(("waiting",))), (2 * len(lines), 100))
+            self.assertEqual((store.health.pending, store.health.reconnects), (0, 0))
+            store.close()
+
     def test_what_is_too_much_is_given_up_and_counted(self):
         store = cairn.ContextStore(self.agent.socket, strict=False)
         self.agent.kill()

@@ -113,6 +113,9 @@ class Values(AgentTest):
             self.assertEqual(store.get(key), 1)
             with self.assertRaises(cairn.ContextKeyError):
                 store.set((*key, True), 1)
+        for key in [tuple(["\0" * 60] * 8), ("x" * 60, "x" * 61, "é", True, -(2**53) + 1), ('a"\\\n', 5)]:
+            store.set(key, 2)
+            self.assertEqual((store.get(key), store.flush()), (2, True))
 
     def test_the_dump_holds_everything_and_appears_whole(self):
         store = self.store()

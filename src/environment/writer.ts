@@ -136,19 +136,38 @@ export class Draft {
   }
 }
 
-/** A cell to be. */
-interface NewCell {
-  readonly content: Uint8Array
-  /** Its index key; `undefined` where that is made of its dot. */
-  readonly place: Uint8Array | undefined
-  /** Nothing is live there. */
-  readonly isAlone: boolean
-}
-
 /** What a draft does to one shard. */
-interface ShardPart {
-  readonly cells: NewCell[]
-  readonly died: LiveCell[]
+class ShardPart {
+  readonly shard: ShardName
+  readonly #incarnation: number
+  readonly #from: number
+  readonly #born: LiveCell[] = []
+  readonly died: LiveCell[] = []
+
+  /** @param from the clock of the incarnation so far */
+  constructor(shard: ShardName, incarnation: number, from: number) {
+    this.shard = shard
+    this.#incarnation = incarnation
+    this.#from = from
+  }
+
+  /**
+   * @param place its index key; `undefined` where that is made of its dot
+   * @param isAlone nothing is live there
+   */
+  bear(content: Uint8Array, place: Uint8Array | undefined, isAlone: boolean): void {
+    const incarnation = this.#incarnation
+    const clock = this.#from + this.#born.length
+    const at = place ?? indexKeyOf(content, { incarnation, clock })
+    this.#born.push({ incarnation, clock, content, indexKey: at, isAlone })
+  }
+
+  get change(): Change {
+    // A change that only deletes has a clock of its own, dead at birth: equal clocks must mean equal state.
+    const to = this.#from + Math.max(this.#born.length, 1)
+    const advanced = [{ incarnation: this.#incarnation, from: this.#from, to }]
+    return { shard: this.shard, advanced, born: this.#born, died: this.died }
+  }
 }
 
 /** What this opening added to a counter and took from it. */
@@ -519,18 +538,16 @@ export class Writer {
     const byShard = new Map<ShardName, ShardPart>()
     const part = (shard: ShardName): ShardPart => {
       let known = byShard.get(shard)
-      if (known === undefined) byShard.set(shard, (known = { cells: [], died: [] }))
+      if (known === undefined) byShard.set(shard, (known = this.#part(shard)))
       return known
     }
     for (const entry of entries) {
       const { place, shard, content, supersedes } = entry
       const live = this.#liveAt(entry)
-      if (content !== undefined) part(shard).cells.push({ place, content, isAlone: live.length === 0 })
+      if (content !== undefined) part(shard).bear(content, place, live.length === 0)
       for (const cell of live) if (supersedes(cell)) part(cell.shard).died.push(cell)
     }
-    this.#environment.commitOwn(
-      [...byShard].map(([shard, { cells, died }]) => this.#change(shard, cells, died)),
-    )
+    this.#environment.commitOwn(Array.from(byShard.values(), ({ change }) => change))
     for (const tell of draft.committed) tell()
     if (!draft.settles) return
     this.#unsettled.clear()
@@ -545,7 +562,7 @@ export class Writer {
   /** A change that only consumes a dot of this writer: for what a stock client deletes without consuming one. Throws `OPENING_VOID`. */
   dot(shard: ShardName): Change {
     this.checkNotVoid()
-    return this.#change(shard, [], [])
+    return this.#part(shard).change
   }
 
   #liveAt({ place, seen }: DraftEntry): readonly PlacedCell[] {
@@ -564,21 +581,12 @@ export class Writer {
     )
   }
 
-  #change(shard: ShardName, cells: readonly NewCell[], died: readonly LiveCell[]): Change {
+  #part(shard: ShardName): ShardPart {
     const incarnation = this.#incarnation(shard)
     const from = this.#environment.storage.shards().get(shard)?.clocks.get(incarnation) ?? 0
-    const born: LiveCell[] = []
-    let clock = from
-    const bear = ({ content, place, isAlone }: NewCell): void => {
-      const dot = { incarnation, clock }
-      born.push({ incarnation, clock, content, indexKey: place ?? indexKeyOf(content, dot), isAlone })
-      clock++
-    }
-    if (from === 0) bear({ content: this.#incarnationCell(), place: undefined, isAlone: true })
-    for (const cell of cells) bear(cell)
-    // A change that only deletes has a clock of its own, dead at birth: equal clocks must mean equal state.
-    const to = Math.max(clock, from + 1)
-    return { shard, advanced: [{ incarnation, from, to }], born, died }
+    const part = new ShardPart(shard, incarnation, from)
+    if (from === 0) part.bear(this.#incarnationCell(), undefined, true)
+    return part
   }
 
   #incarnation(shard: ShardName): number {

@@ -416,21 +416,31 @@ export class ShardSummary {
   hash(cellsMax = Number.POSITIVE_INFINITY): boolean {
     if (this.#unhashed.length === 0) return false
     let hashed = 0
-    let at = 0
-    for (; at < this.#unhashed.length && hashed < cellsMax; at++) {
-      const { born, died } = this.#unhashed[at] as Change
-      this.#hashAll(born, 1n)
-      this.#hashAll(died, -1n)
+    let end = 0
+    for (; end < this.#unhashed.length && hashed < cellsMax; end++) {
+      const { born, died } = this.#unhashed[end] as Change
       hashed += born.length + died.length
     }
-    this.#unhashed = this.#unhashed.slice(at)
+    // Backwards: what is born and dies in the same piece counts nothing, and need not be hashed.
+    const dying = new Map<number, Map<number, LiveCell>>()
+    for (let at = end - 1; at >= 0; at--) {
+      const { born, died } = this.#unhashed[at] as Change
+      for (const cell of born)
+        if (dying.get(cell.incarnation)?.delete(cell.clock) !== true) this.#hash(cell, 1)
+      for (const cell of died) {
+        const others = dying.get(cell.incarnation)
+        if (others === undefined) dying.set(cell.incarnation, new Map([[cell.clock, cell]]))
+        else others.set(cell.clock, cell)
+      }
+    }
+    for (const cells of dying.values()) for (const cell of cells.values()) this.#hash(cell, -1)
+    this.#unhashed = this.#unhashed.slice(end)
     this.#unhashedCells -= hashed
     return this.#unhashedCells > 0
   }
 
-  #hashAll(cells: readonly LiveCell[], sign: bigint): void {
-    for (const { incarnation, clock, content } of cells)
-      addHashes(this.#runningSums(incarnation), sign, incarnation, clock, content)
+  #hash({ incarnation, clock, content }: LiveCell, sign: 1 | -1): void {
+    addHashes(this.#runningSums(incarnation), sign, incarnation, clock, content)
   }
 
   /** Content hash of the state: equal states have equal digests. 32 hexadecimal characters. Against accidents, not against an attacker. */
@@ -469,7 +479,7 @@ export class StateSums {
     if (sums === undefined) this.#sums.set(incarnation, (sums = { ...noSums }))
     sums.cells++
     sums.bytes += content.length
-    addHashes(sums, 1n, incarnation, clock, content)
+    addHashes(sums, 1, incarnation, clock, content)
   }
 
   /** Adds what is known of a cell by its hashes alone, as `hashCell` makes them. */
@@ -510,19 +520,19 @@ function digestOfBytes(bytes: Uint8Array): string {
   return hex(hashSeeds[0]) + hex(hashSeeds[1])
 }
 
-const hashScratch = { bytes: new Uint8Array(4096) }
+const hashScratch = { bytes: new Uint8Array(4096), head: new DataView(new ArrayBuffer(0)) }
 
 /** Adds what a cell counts in the digest, or takes it away. */
 function addHashes(
   sums: RunningSums,
-  sign: bigint,
+  sign: 1 | -1,
   incarnation: number,
   clock: number,
   content: Uint8Array,
 ): void {
   const [first, second] = hashCell(incarnation, clock, content)
-  sums.first = BigInt.asUintN(64, sums.first + sign * first)
-  sums.second = BigInt.asUintN(64, sums.second + sign * second)
+  sums.first = BigInt.asUintN(64, sign > 0 ? sums.first + first : sums.first - first)
+  sums.second = BigInt.asUintN(64, sign > 0 ? sums.second + second : sums.second - second)
 }
 
 /** What a cell counts in the digest: its two hashes. */
@@ -530,12 +540,19 @@ export function hashCell(incarnation: number, clock: number, content: Uint8Array
   if (hashScratch.bytes.length < content.length + 16)
     hashScratch.bytes = new Uint8Array(content.length * 2 + 16)
   const { bytes } = hashScratch
-  const head = new DataView(bytes.buffer)
-  head.setBigUint64(0, BigInt(incarnation))
-  head.setBigUint64(8, BigInt(clock))
+  if (hashScratch.head.buffer !== bytes.buffer) hashScratch.head = new DataView(bytes.buffer)
+  const { head } = hashScratch
+  putLarge(head, 0, incarnation)
+  putLarge(head, 8, clock)
   bytes.set(content, 16)
   const hashed = bytes.subarray(0, content.length + 16)
   return [xxhash64(hashed, hashSeeds[0]), xxhash64(hashed, hashSeeds[1])]
+}
+
+/** A safe integer in 8 bytes, without a bigint. */
+function putLarge(view: DataView, position: number, value: number): void {
+  view.setUint32(position, Math.floor(value / 2 ** 32))
+  view.setUint32(position + 4, value % 2 ** 32)
 }
 
 /** A shard held in memory: for the memory storage, for merging snapshots, for tests. */

@@ -1,7 +1,7 @@
 /** Examples of cells: their bytes, their places in the index, and what is refused. */
 import { describe, expect, test } from 'vitest'
 import { compareBytes, toHex } from '../../src/base/bytes.ts'
-import { pack } from '../../src/base/codec.ts'
+import { Float, pack } from '../../src/base/codec.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import type { ContextStoreError } from '../../src/errors.ts'
 import {
@@ -125,6 +125,19 @@ describe('the bytes of a cell', () => {
       ),
     )
     expect(contents[0]).toBe(contents[1])
+  })
+})
+
+describe('a register that nobody wrote before has the bytes that msgpack gives it, with', () => {
+  const numbers = [0, 1, 31, 32, 63, 64, 127, 128, 255, 256, 65_535, 65_536, 2 ** 31, 2 ** 32 - 1, 2 ** 32]
+  const others = [-33, -129, 2 ** 53 - 1, 0.5, -0.1, 1e300, 5e-324, NaN, -Infinity]
+  const texts = ['', 'a', 'x'.repeat(31), 'x'.repeat(32), 'x'.repeat(300), 'é', '😀', 'a\0b', '\x7f', '\x80']
+  const more: Value[] = [true, false, null, 5n, [1], { a: 'b' }, new Float(1), Uint8Array.of(1)]
+  const values: Value[] = [...numbers, ...numbers.map((x) => -x), ...others, ...texts, ...more]
+
+  test.each(values.map((value) => [value]))('%o', (value) => {
+    const plain = encodeCell({ kind: 'register', stamp, key, context: noClocks, was: undefined, value })
+    expect(toHex(plain)).toBe(toHex(pack([cellKind.register, key, stamp, null, null, value])))
   })
 })
 

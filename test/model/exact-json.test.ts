@@ -38,6 +38,9 @@ describe('comes back as it went in', () => {
     '{"$map":{"$bytes":"AAEC"}}',
     '{"$map":{"$map":{"$map":{"$float":1.0}}}}',
     '{"mean":3.0,"rows":10000,"path":"/a/b"}',
+    '["a,1.0,b",1.0,"[2.0]",{"x:3.0,":-4.0}]',
+    '[0.30000000000000004,1732832903.123456,123456789012345.1,0.1234567890123456]',
+    '["8f1e5a",", NaN","x 12345678901234567890"]',
   ])('%s', (json) => {
     expect(through(json)).toBe(json)
   })
@@ -50,6 +53,12 @@ describe('comes back as it went in', () => {
     ['{"$float":"1"}', '1.0'],
     ['{"$integer":"5"}', '5'],
     [' { "a" : [ 1.0 , 2 ] } ', '{"a":[1.0,2]}'],
+    ['{"a": 1.0, "b": [2.0, -3.00]}', '{"a":1.0,"b":[2.0,-3.0]}'],
+    ['[0.99999999999999999,1.00000000000000001]', '[1.0,1.0]'],
+    ['[123456789.99999999999,12345678901.000000001]', '[123456790.0,12345678901.0]'],
+    ['999999999999999.01', '999999999999999.0'],
+    ['4503599627370497.4', '4503599627370497.0'],
+    ['99999999999999.999', '100000000000000.0'],
   ])('%s as %s', (json, other) => {
     expect(through(json)).toBe(other)
   })
@@ -96,6 +105,24 @@ test('integers of more than 64 bits, and Floats of no number, are refused by the
   const tooLong = fromExactJson('18446744073709551616') as Value
   for (const value of [tooLong, new Float('1' as unknown as number)])
     expect(() => store.set(['x'], value)).toThrow(expect.objectContaining({ code: 'VALUE_INVALID' }))
+})
+
+test('a number with a fraction is never read as a whole one', () => {
+  const digits = (max: number) =>
+    fc.string({ unit: fc.constantFrom('0', '9', '9', '0', '5'), maxLength: max })
+  const number = fc.tuple(
+    fc.integer({ min: 1, max: 9 }),
+    digits(15),
+    digits(20),
+    fc.integer({ min: 0, max: 9 }),
+  )
+  fc.assert(
+    fc.property(number, ([first, more, fraction, last]) => {
+      const [read] = fromExactJson(`[${first}${more}.${fraction}${last}]`) as [unknown]
+      expect(read instanceof Float || !Number.isInteger(read)).toBe(true)
+    }),
+    { numRuns: 2_000 },
+  )
 })
 
 test('whatever is stored is told as JSON that reads as the same', () => {

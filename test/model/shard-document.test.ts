@@ -334,6 +334,33 @@ describe('the digest', () => {
     expect(new Set(digests).size).toBe(states.length)
   })
 
+  test('is the same however many changes are hashed together, also where cells die or are replaced among them', () => {
+    const changes: Change[] = [
+      change([dots(first, 0, 3)], [dot(first, 0), dot(first, 1), dot(first, 2)]),
+      change([dots(first, 3, 4)], [dot(first, 3)], [dot(first, 0)]),
+      change([dots(second, 0, 3)], [dot(second, 2)], [dot(first, 3)]),
+      { ...change([], [], [dot(first, 1)]), born: [cell(dot(first, 1), contentOf(dot(second, 7)))] },
+      change([dots(second, 3, 4)], [dot(second, 3)], [dot(second, 2)]),
+      { ...change([dots(first, 4, 5)]), died: [cell(dot(first, 1), contentOf(dot(second, 7)))] },
+    ]
+    const whole = new ShardDocument(shard)
+    for (const [i, each] of changes.entries()) {
+      whole.commit(each)
+      const piecewise = new ShardDocument(shard)
+      for (const before of changes.slice(0, i + 1)) {
+        piecewise.commit(before)
+        piecewise.summary.hash()
+      }
+      const parts = new ShardDocument(shard)
+      for (const before of changes.slice(0, i + 1)) parts.commit(before)
+      while (parts.summary.hash(2)) parts.summary.hash(1)
+      const { digest } = piecewise.summary
+      const alive = documentOf(encodeState(piecewise)).summary.digest
+      expect([parts.summary.digest, alive]).toEqual([digest, digest])
+      if (i === changes.length - 1) expect(whole.summary.digest).toBe(digest)
+    }
+  })
+
   test('forgets what died, to the bit', () => {
     const base = change([dots(first, 0, 1)], [dot(first, 0)])
     const longer = { ...change([dots(first, 1, 2)]), born: [cell(dot(first, 1), contentOf(dot(second, 1)))] }

@@ -161,6 +161,10 @@ class ContextAdapter:
         self.name = name
         self._prefix: Key = () if name is None else (name,)
         self.shard = Shard.of(shard, rows)
+        checks = ("check_form", "check_part", "check_shard")
+        is_unchecked = all(getattr(type(self), name) is getattr(ContextAdapter, name) for name in checks)
+        #: Every key is a part: what may be wrong with one all the same, the store finds.
+        self._takes_all = is_unchecked and self.shard == Shard()
         self._owns_store = store is None
         self.store = _store_of_node(strict) if store is None else store
 
@@ -197,9 +201,12 @@ class ContextAdapter:
         :raises ContextKeyError: where strict, a key that names no part of the structure, or one that another process has
         :raises ContextStoreError: where strict, ``VALUE_INVALID``
         """
+        if self._takes_all and type(key) is tuple and key:
+            self.store.set(self._prefix + key, value, codec=codec)
+            return
         checked = self._checked(key, self.check_form, self.check_part, self.check_shard)
         if checked is not None:
-            self.store._write(cairn._set_text, checked, value, codec)
+            self.store.set(checked, value, codec=codec)
 
     def get_context(self, key: KeyLike, default: Any = None) -> Any:
         """

@@ -117,7 +117,9 @@ function firstFailure(report) {
   const { testResults } = JSON.parse(readFileSync(report, 'utf8'))
   for (const { assertionResults, message } of testResults) {
     for (const { status, title, failureMessages } of assertionResults) {
-      if (status === 'failed') return `${title}: ${firstLine(failureMessages[0])}`
+      if (status !== 'failed') continue
+      const seed = /"seed":(\d+)/.exec(failureMessages[0])?.[1]
+      return `${title}: ${seed === undefined ? '' : `seed ${seed}, `}${firstLine(failureMessages[0])}`
     }
     if (message) return firstLine(message)
   }

@@ -254,8 +254,12 @@ function isPresent(
 ): boolean {
   if (present !== undefined) return present.includes(worker)
   const { job, restartCount } = identityOf(worker)
-  const isNow = (facts: IncarnationFacts): boolean =>
-    facts.job === job && facts.opening.restartCount === restartCount && !standIns.has(facts.opening.id)
+  // What another process did in its place, in this attempt, may be on a disk that is lost since.
+  const isNow = ({ job: theirs, opening }: IncarnationFacts): boolean =>
+    theirs === job &&
+    opening.restartCount === restartCount &&
+    opening.started >= startedMin &&
+    !standIns.has(opening.id)
   if (!known.facts(worker).some(isNow)) return false
   // Nothing tells one attempt of a job without a name and a restart count from the next.
   if (job !== jobWithoutName || restartCount > 0) return true

@@ -81,9 +81,12 @@ export function* encodeInSlices(
     }
     assert(writer.structs === structs, 'a state has as many structs as were counted')
   }
+  // Between pieces: after the last one nothing is left to do, and a turn of the event loop for each shard would be for nothing.
+  let isFirst = true
   for (const piece of deleteSet(runs)) {
+    if (!isFirst) yield empty
+    isFirst = false
     yield piece
-    yield empty
   }
 }
 

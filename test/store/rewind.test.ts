@@ -226,6 +226,7 @@ describe('what cannot be whole is refused, and changes nothing', () => {
     work(a, 1)
     await a.checkpoint({ tag: 'step-1' })
     work(a, 2)
+    void a.version // Settles what is coalesced.
     const { digest } = a
     const error = { code: 'SNAPSHOT_MISSING', message: expect.stringContaining('"b"') as string }
     await expect(a.rewind('step-1', { present: [] })).rejects.toMatchObject(error)
@@ -299,6 +300,23 @@ test('who stands in for a worker that has not been heard of yet does not void it
   await mergeSnapshots(merged, [join(root, 'fresh'), join(root, 'node-b')])
   await using all = await openSnapshot(merged)
   expect(all.counter('calls').value).toBe(1 + 1 + 5)
+})
+
+test('a worker that is gone is rewound again where the disk of who stood in for it is lost', async () => {
+  const atTag = await firstAttempt(['a', 'b'])
+  const a = await open('fresh', 'a', 1)
+  await a.rewind('step-1')
+  await a.checkpoint()
+  await a.close()
+  // Of the first one nothing is left but its checkpoint, which tells of a process of this attempt that wrote as `b`.
+  const again = await open('fresh-again', 'a', 1)
+  const { workers, present } = await again.rewind('step-1')
+  expect([workers.map(({ worker }) => worker), present]).toEqual([['a', 'b'], []])
+  await again.close()
+  const merged = join(root, 'merged')
+  await mergeSnapshots(merged, [join(root, 'fresh-again'), join(root, 'node-b')])
+  await using all = await openSnapshot(merged)
+  expect(folds(all)).toEqual(atTag)
 })
 
 test('what a process counts after a rewind adds to what was written once more, in its own later attempts too', async () => {

@@ -40,6 +40,8 @@ export class SimulatedDisk {
   /** The directory was removed under its owner: writes seem to go well and are gone. */
   isRemoved = false
   onFailure: () => void = () => {}
+  /** The attempt of the job in which what is on it was last rewound. */
+  rewoundIn: number | undefined
   /** What was told to be safe: so many commits. */
   acked = 0
   /** Of each environment that was ever on it, the last one that of now. */
@@ -81,6 +83,7 @@ export class SimulatedDisk {
     this.acked = 0
     this.cursors.length = 0
     this.environment = undefined
+    this.rewoundIn = undefined
     this.isRemoved = false
   }
 

@@ -121,9 +121,11 @@ const episodes: Readonly<Record<Family, Episode>> = {
   },
   twin: (simulation) => {
     const first = simulation.someComputer()
-    if (first === undefined) return undefined
+    // The twin of one that has yet to rewind would be made void by that.
+    if (first === undefined || first.isZombie || simulation.rewinds.isWorkerDue(first.worker))
+      return undefined
     simulation.fired('twin')
-    const twin = simulation.addComputer(first.worker)
+    const twin = simulation.addComputer(first.worker, true)
     simulation.start(twin)
     // Either may be the one that stays.
     return () => {
@@ -134,7 +136,9 @@ const episodes: Readonly<Record<Family, Episode>> = {
   },
   crowd: (simulation) => {
     simulation.fired('crowd')
-    const guests = Array.from({ length: simulation.choices.between(2, 6) }, () => simulation.addComputer())
+    const guests = Array.from({ length: simulation.choices.between(2, 6) }, () =>
+      simulation.addComputer(undefined, true),
+    )
     for (const guest of guests) simulation.start(guest)
     return () => {
       for (const guest of guests) {
@@ -171,8 +175,9 @@ const episodes: Readonly<Record<Family, Episode>> = {
     }
   },
   rot: (simulation) => {
-    const { choices, files, oracle } = simulation
-    const names = files.list(checkpointDirectory).filter((name) => !name.startsWith('.'))
+    const { choices, files, oracle, rewinds } = simulation
+    const listed = files.list(checkpointDirectory).filter((name) => !name.startsWith('.'))
+    const names = listed.filter((name) => !rewinds.kept.has(name))
     if (names.length > 0 && choices.chance(0.7)) {
       const path = `${checkpointDirectory}/${choices.pick(names)}`
       oracle.rotted(path)
@@ -211,8 +216,10 @@ const episodes: Readonly<Record<Family, Episode>> = {
   'lost-reply': sharedFiles(() => ({ lostReply: 0.2, stale: 0.02, closeFailure: 0.2 })),
   partial: sharedFiles(() => ({ partial: 0.5, callMs: { least: 0, most: 500 } })),
   clocks: (simulation) => {
-    const time = simulation.someComputer()?.process?.time
-    if (time === undefined) return undefined
+    const computer = simulation.someComputer()
+    const time = computer?.process?.time
+    // Within an attempt a rewind is as good as the clocks.
+    if (time === undefined || simulation.rewinds.isDue(computer as Computer)) return undefined
     simulation.fired('clocks')
     const { choices } = simulation
     if (choices.chance(0.3)) time.freeze()
@@ -222,6 +229,12 @@ const episodes: Readonly<Record<Family, Episode>> = {
       time.frozenAtMs = undefined
     }
   },
+  rewind: ({ rewinds }) => {
+    rewinds.episode()
+    return undefined
+  },
+  // They come about where the job ends.
+  zombie: () => undefined,
 }
 
 /** Something about the whole network is different for a while. */
@@ -273,7 +286,7 @@ function startLater(simulation: Simulation, computer: Computer): void {
 }
 
 /** Any of the files that lie there, whole shards of it: what a person does who has nothing newer. */
-async function restoreOld(simulation: Simulation, process: SimulatedProcess): Promise<void> {
+export async function restoreOld(simulation: Simulation, process: SimulatedProcess): Promise<void> {
   const { files, choices } = simulation
   const names = files
     .list(checkpointDirectory)

@@ -27,11 +27,16 @@ export const families = {
   'lost-reply': 'a rename is done and fails, handles are forgotten, a close says that the writes were lost',
   partial: 'files that others write are seen by half',
   clocks: 'wall clocks are wrong, jump, or stand still',
+  rewind: 'the job ends in some way, and all that start again rewind to a tag',
+  zombie: 'of an attempt that is over some processes go on',
 } as const
 
 export type Family = keyof typeof families
 
 export const familyNames = Object.keys(families) as readonly Family[]
+
+/** Drawn after everything else, so that the other seeds are what they were. */
+const drawnLast: readonly Family[] = ['rewind', 'zombie']
 
 export interface SimulationOptions {
   readonly seed: number
@@ -59,14 +64,15 @@ export interface SimulationOptions {
 export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}): SimulationOptions {
   const choices = new Choices(seed)
   const density = choices.pick([0.1, 0.3, 0.6])
-  const drawn = familyNames.filter(() => choices.chance(density))
+  const names = familyNames.filter((name) => !drawnLast.includes(name))
+  const drawn = names.filter(() => choices.chance(density))
   // Small clusters find most, and cost least.
   const stores = 3 + Math.min(choices.below(10), choices.below(10), choices.below(10))
-  const options = {
+  const first = {
     seed,
     stores,
     minutes: 10,
-    families: drawn.length === 0 ? [choices.pick(familyNames)] : drawn,
+    families: drawn.length === 0 ? [choices.pick(names)] : drawn,
     rootIntervalMs: choices.pick([1_000, 10_000, 10_000]),
     sendBufferBytesMax: drawn.includes('slow-peer') ? choices.pick([2_000, 20_000]) : 8 * 1024 * 1024,
     callIntervalMs: choices.pick([3_000, 10_000, 30_000]),
@@ -76,8 +82,9 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
     fullMeshMax: choices.pick([16, 3]),
     follow: choices.pick(['all', 'all', 'own', 'mixed'] as const),
     partners: choices.pick([0, 1, 2]),
-    ...fixed,
   }
+  const last = choices.pick([[], [], [], ['rewind'], ['rewind', 'zombie']] as const)
+  const options = { ...first, families: [...first.families, ...last], ...fixed }
   // Where nobody is a partner, two directories of one worker have nobody between them in a partial view.
   const needsPartners = options.follow !== 'all' && options.fullMeshMax < options.stores
   return needsPartners && options.partners === 0 ? { ...options, partners: 1 } : options

@@ -18,6 +18,7 @@
  * | I17 a process that is gone has no link, door or timer | end |
  * | I18 who has not the secret reaches nothing | every stranger |
  * | I19 nothing is taken in that is not followed, but by a restore; who follows a shard has all that any live store has of it; each has its partners | every commit, end |
+ * | I20 after a rewind there is what was at the tag, and what was done since, and nothing else (counters and sets: I8) | end |
  * | internal: nothing that the code calls its own bug, and no update of a peer refused | always |
  */
 import { createHash } from 'node:crypto'
@@ -28,6 +29,7 @@ import { cellKind } from '../../../src/model/cell.ts'
 import { coversClocks, noClocks, type Clocks } from '../../../src/model/clocks.ts'
 import { decodeKey, type Key } from '../../../src/model/key.ts'
 import { addressOf, type ShardName } from '../../../src/model/shard.ts'
+import type { Store } from '../../../src/store.ts'
 import type { Change } from '../../../src/model/shard-document.ts'
 import type { Checkpoint } from '../../../src/snapshot/checkpoint.ts'
 import { parseTrailer, trailerBytes, uncoveredBytes } from '../../../src/snapshot/format.ts'
@@ -52,6 +54,7 @@ export const invariants = [
   'I17',
   'I18',
   'I19',
+  'I20',
   'internal',
 ] as const
 
@@ -99,9 +102,20 @@ export interface Deeds {
   /** All that is safe stands on this disk; false once that is lost. */
   isKept: boolean
   isLive: boolean
+  /** Whether a rewind has taken it back: not at all, surely, or perhaps, depending on who had heard of it and what it had heard of. */
+  standing: 'counts' | 'void' | 'unknown'
+}
+
+/** What a store shows that has what each worker had at a tag. */
+interface Beginning {
+  readonly events: number
+  readonly items: ReadonlySet<number>
+  /** Key to value, both as JSON. */
+  readonly values: ReadonlyMap<string, string>
 }
 
 interface Sample {
+  seals: number
   events: number
   rows: number
   items: number
@@ -113,7 +127,14 @@ export class Oracle {
   readonly #contents = new Map<number, Map<number, Uint8Array>>()
   readonly #writers = new Map<number, SimulatedProcess>()
   readonly #samples = new Map<SimulatedProcess, Sample>()
-  readonly #written = new Map<string, Set<string>>()
+  /** Key to value to who wrote it; and who wrote or deleted anything there. */
+  readonly #written = new Map<string, Map<string, Deeds>>()
+  readonly #touched = new Map<string, Set<Deeds>>()
+  /** Workers to when they first wrote, milliseconds since the run began. */
+  readonly #firstWrote = new Map<string, number>()
+  /** Processes that have written. */
+  readonly #wrote = new Set<SimulatedProcess>()
+  #beginning: Beginning = { events: 0, items: new Set(), values: new Map() }
   readonly #ackedClocks = new Map<SimulatedDisk, Map<ShardName, Clocks>>()
   /** Files that were damaged on purpose. */
   readonly #rotten = new Set<string>()
@@ -163,6 +184,7 @@ export class Oracle {
       itemsSafe: new Set(),
       isKept: true,
       isLive: true,
+      standing: 'counts',
     })
   }
 
@@ -186,11 +208,58 @@ export class Oracle {
     return this.deeds.get(process) as Deeds
   }
 
-  wrote(key: Key, value: string): void {
+  wrote(process: SimulatedProcess, key: Key, value: string): void {
     const name = JSON.stringify(key)
-    const values = this.#written.get(name)
-    if (values === undefined) this.#written.set(name, new Set([JSON.stringify(value)]))
-    else values.add(JSON.stringify(value))
+    const values = this.#written.get(name) ?? new Map<string, Deeds>()
+    this.#written.set(name, values.set(JSON.stringify(value), this.deedsOf(process)))
+    this.touched(process, key)
+  }
+
+  /** Something at a key was written or deleted. */
+  touched(process: SimulatedProcess, key: Key): void {
+    const name = JSON.stringify(key)
+    const by = this.#touched.get(name) ?? new Set<Deeds>()
+    this.#touched.set(name, by.add(this.deedsOf(process)))
+  }
+
+  /** Workers that had written before some moment of the run. */
+  writersBefore(atMs: number): string[] {
+    return [...this.#firstWrote].filter(([, firstMs]) => firstMs < atMs).map(([worker]) => worker)
+  }
+
+  /**
+   * Another attempt of the job begins at a tag.
+   *
+   * @param twin holds what each worker had at the tag
+   * @param taken the workers that are taken back to it
+   */
+  beginsAgain(twin: Store, taken: ReadonlySet<string>): void {
+    for (const [process, deeds] of this.deeds) {
+      // Who has not written yet begins above all seals that it knows by then; and of whom nobody heard, nobody takes back.
+      const isTaken = deeds.standing === 'void' || (this.#wrote.has(process) && taken.has(deeds.worker))
+      deeds.standing = isTaken ? 'void' : 'unknown'
+    }
+    const values = Array.from(
+      twin.entries(),
+      ({ key, value }) => [JSON.stringify(key), JSON.stringify(value)] as const,
+    )
+    this.#beginning = {
+      events: twin.counter(eventsCounter).value,
+      items: itemsOf(twin),
+      values: new Map(values),
+    }
+  }
+
+  /** A process has gone back to where the attempt began: what its worker did before in this attempt was on a disk that is lost, and is taken back where it was written. */
+  rewound(process: SimulatedProcess): void {
+    const own = this.deedsOf(process)
+    for (const deeds of this.deeds.values())
+      if (deeds.worker === own.worker && deeds !== own && deeds.standing === 'counts')
+        deeds.standing = 'unknown'
+  }
+
+  mayBeVoid(process: SimulatedProcess): boolean {
+    return this.deedsOf(process).standing !== 'counts'
   }
 
   /** Flushes, and holds what is told against what the disk has. */
@@ -277,12 +346,13 @@ export class Oracle {
 
   /** Looks at one process: nothing goes back, and what is seen together fits. */
   sample(process: SimulatedProcess, bufferedBytesMax: number): void {
-    const { store, environment } = process
-    const items = [...this.#itemsOf(process)]
+    const { store, environment, seals } = process
+    const items = [...itemsOf(store)]
     const clocks = new Map(
       [...environment.storage.shards()].map(([shard, summary]) => [shard, new Map(summary.clocks)]),
     )
     const next: Sample = {
+      seals,
       events: store.counter(eventsCounter).value,
       rows: store.counter(rowsCounter).value,
       items: items.length,
@@ -298,7 +368,7 @@ export class Oracle {
         this.fail('I12', `${process.name} lets ${bufferedBytes} bytes wait`)
     if (last === undefined) return
     for (const name of ['events', 'rows', 'items'] as const)
-      if (next[name] < last[name])
+      if (next[name] < last[name] && seals === last.seals)
         this.fail('I7', `${process.name}: ${name} went back from ${last[name]} to ${next[name]}`)
     for (const [shard, seen] of last.clocks)
       if (!coversClocks(clocks.get(shard) ?? noClocks, seen))
@@ -308,35 +378,51 @@ export class Oracle {
   linksOf: (process: SimulatedProcess) => Iterable<{ readonly bufferedBytes: number }> = () => []
 
   /** All have the same, and it is what was done. */
-  converged(processes: readonly SimulatedProcess[]): void {
-    const all = [...this.deeds.values()]
-    const added = all.reduce((sum, deeds) => sum + deeds.added, 0)
-    const addedAtLeast = all.reduce(
+  converged(processes: readonly SimulatedProcess[], isAllFollowed: boolean): void {
+    const { events, items: itemsBefore, values } = this.#beginning
+    const possible = [...this.deeds.values()].filter(({ standing }) => standing !== 'void')
+    const sure = possible.filter(({ standing }) => standing === 'counts')
+    const added = possible.reduce((sum, deeds) => sum + deeds.added, events)
+    const addedAtLeast = sure.reduce(
       (sum, deeds) => sum + (deeds.isLive ? deeds.added : deeds.isKept ? deeds.addedSafely : 0),
-      0,
+      events,
     )
-    const done = new Set(all.flatMap(({ items }) => [...items]))
-    const doneAtLeast = new Set(
-      all.flatMap(({ isLive, isKept, items, itemsSafe }) =>
-        isLive ? [...items] : isKept ? [...itemsSafe] : [],
-      ),
+    const done = new Set([...itemsBefore, ...possible.flatMap(({ items }) => [...items])])
+    const safe = sure.flatMap(({ isLive, isKept, items, itemsSafe }) =>
+      isLive ? [...items] : isKept ? [...itemsSafe] : [],
     )
+    const doneAtLeast = new Set([...itemsBefore, ...safe])
     for (const process of processes) {
       const { store, name } = process
       const { value } = store.counter(eventsCounter)
       if (value < addedAtLeast || value > added)
         this.fail('I8', `${name} counts ${value}, but ${addedAtLeast} to ${added} were counted`)
-      const items = this.#itemsOf(process)
+      const items = itemsOf(store)
       for (const item of items)
         if (!done.has(item)) this.fail('I8', `${name} has item ${item}, which nobody did`)
       for (const item of doneAtLeast)
         if (!items.has(item)) this.fail('I8', `${name} has not item ${item}, which was done and is safe`)
       for (const { key, value: text } of store.entries())
-        if (!this.#written.get(JSON.stringify(key))?.has(JSON.stringify(text)))
-          this.fail('I2', `${name} has ${JSON.stringify(text)} at ${JSON.stringify(key)}, which nobody wrote`)
+        this.#checkEntry(name, JSON.stringify(key), JSON.stringify(text))
+      if (isAllFollowed) for (const [key, text] of values) this.#checkKept(process, key, text)
       this.#checkAllPairs(process)
     }
     this.#checkSize(processes)
+  }
+
+  #checkEntry(name: string, key: string, value: string): void {
+    if (this.#beginning.values.get(key) === value) return
+    const by = this.#written.get(key)?.get(value)
+    if (by === undefined) this.fail('I2', `${name} has ${value} at ${key}, which nobody wrote`)
+    else if (by.standing === 'void')
+      this.fail('I20', `${name} has ${value} at ${key}, which ${by.worker} wrote before the job went back`)
+  }
+
+  /** Where nobody wrote since the tag, is what was there. */
+  #checkKept({ store, name }: SimulatedProcess, key: string, value: string): void {
+    for (const { standing } of this.#touched.get(key) ?? []) if (standing !== 'void') return
+    const found = JSON.stringify(store.get(JSON.parse(key) as Key))
+    if (found !== value) this.fail('I20', `${name} has ${found} at ${key}, where ${value} was at the tag`)
   }
 
   get incarnations(): number {
@@ -360,6 +446,9 @@ export class Oracle {
         if (contents === undefined) {
           this.#contents.set(incarnation, (contents = new Map()))
           this.#writers.set(incarnation, process)
+          this.#wrote.add(process)
+          if (!this.#firstWrote.has(process.worker))
+            this.#firstWrote.set(process.worker, process.time.monotonic())
         }
         const known = contents.get(clock)
         if (known === undefined) {
@@ -398,18 +487,6 @@ export class Oracle {
       for (const [, ...pair] of process.store.keys([side])) this.#checkPair(process, pair)
   }
 
-  #itemsOf({ store }: SimulatedProcess): Set<number> {
-    const items = new Set<number>()
-    const total = 4096
-    const missing = store.progress(step, { total }).missing(total)
-    let next = 0
-    for (const [first, last] of [...missing, [total, total] as const]) {
-      for (; next < first; next++) items.add(next)
-      next = last + 1
-    }
-    return items
-  }
-
   #checkGenerationsOf(path: string): void {
     const environment = parseSnapshotFileName(path.slice(path.lastIndexOf('/') + 1))?.environment
     if (environment !== undefined) this.#checkGenerations(environment)
@@ -442,6 +519,18 @@ export class Oracle {
   }
 }
 
+function itemsOf(store: Store): Set<number> {
+  const items = new Set<number>()
+  const total = 4096
+  const missing = store.progress(step, { total }).missing(total)
+  let next = 0
+  for (const [first, last] of [...missing, [total, total] as const]) {
+    for (; next < first; next++) items.add(next)
+    next = last + 1
+  }
+  return items
+}
+
 /** As its own trailer says. */
 function isWhole(path: string, content: Uint8Array | undefined): boolean {
   if (content === undefined) return false
@@ -456,6 +545,11 @@ function isWhole(path: string, content: Uint8Array | undefined): boolean {
 
 export function isNotDurable(error: unknown): boolean {
   return error instanceof ContextStoreError && error.code === 'NOT_DURABLE'
+}
+
+/** A rewind has made void what the process writes. */
+export function isVoid(error: unknown): boolean {
+  return error instanceof ContextStoreError && error.code === 'OPENING_VOID'
 }
 
 /** What the world may do to a call. */

@@ -6,6 +6,7 @@ import { sharedOver, workersOf } from '../../../src/open-store.ts'
 import { completeOptions } from '../../../src/options.ts'
 import { directoryRendezvous } from '../../../src/replication/directory-rendezvous.ts'
 import { startReplicator } from '../../../src/replication/replicator.ts'
+import type { RewindOptions, RewindReport } from '../../../src/rewind.ts'
 import { Store, type Shared } from '../../../src/store.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Host } from './network.ts'
@@ -26,8 +27,10 @@ export class SimulatedProcess implements Host {
   readonly time: ProcessTime
   readonly environment: Environment
   readonly store: Store
+  /** Of the job, that it belongs to. */
+  readonly attempt: number
   isClosed = false
-  /** Takes in a checkpoint, whatever it follows. */
+  /** Takes in a checkpoint, or takes others back to one, whatever it follows. */
   isRestoring = false
   readonly #shared: Shared
 
@@ -38,6 +41,7 @@ export class SimulatedProcess implements Host {
     this.time = time
     this.environment = shared.environment
     this.store = new Store(shared, worker)
+    this.attempt = shared.options.restartCount
     this.#shared = shared
   }
 
@@ -50,7 +54,7 @@ export class SimulatedProcess implements Host {
       ...completeOptions({
         worker,
         job,
-        restartCount: 0,
+        restartCount: simulation.attempt,
         shardBy: byElement(0),
         checkpoint: {
           dir: checkpointDirectory,
@@ -77,6 +81,7 @@ export class SimulatedProcess implements Host {
       rendezvous: directoryRendezvous({
         directory: rendezvousDirectory,
         job,
+        // Zombies and those who come after them meet.
         restart: 0,
         time,
         random,
@@ -114,6 +119,21 @@ export class SimulatedProcess implements Host {
     } finally {
       this.isRestoring = false
     }
+  }
+
+  /** Takes its worker, and those that are gone, back to a tag. */
+  async rewind(tag: string, options: RewindOptions): Promise<RewindReport> {
+    this.isRestoring = true
+    try {
+      return await this.store.rewind(tag, options)
+    } finally {
+      this.isRestoring = false
+    }
+  }
+
+  /** Seals of rewinds that it has learnt of: where there are more, values may go back. */
+  get seals(): number {
+    return this.environment.roster.sealsLearnt
   }
 
   /** Nothing of it happens any more. */

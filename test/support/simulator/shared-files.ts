@@ -60,11 +60,25 @@ export class SharedFiles {
   onChange: (path: string) => void = () => {}
   onFault: (fault: SharedFault) => void = () => {}
   readonly choices: Choices
-  readonly files = new Map<string, Inode>()
-  readonly directories = new Set<string>(['/'])
+  readonly files: Map<string, Inode>
+  readonly directories: Set<string>
 
-  constructor(choices: Choices) {
+  constructor(choices: Choices, files = new Map<string, Inode>(), directories = new Set<string>(['/'])) {
     this.choices = choices
+    this.files = files
+    this.directories = directories
+  }
+
+  /** True while no call fails, and nothing is seen late or by half. */
+  get areGood(): boolean {
+    const { callMs: _, ...faults } = this.conditions
+    return Object.values(faults).every((value) => value === 0)
+  }
+
+  /** The file system as somebody sees it for whom nothing fails and no time passes. */
+  truth(): FileSystem {
+    const shared = new SharedFiles(this.choices, this.files, this.directories)
+    return shared.clientOf('truth', { monotonic: () => Infinity, wait: async () => {} })
   }
 
   /** What the server has of a file; `undefined` where there is none. */

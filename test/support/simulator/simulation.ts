@@ -18,6 +18,7 @@ import { goodNetwork, SimulatedNetwork } from './network.ts'
 import { isExpected, Oracle, Violation } from './oracle.ts'
 import type { Family, SimulationOptions } from './options.ts'
 import { checkpointDirectory, SimulatedProcess } from './process.ts'
+import { Rewinds } from './rewinds.ts'
 import { ProcessTime, Schedule } from './schedule.ts'
 import { goodSharedFiles, SharedFiles, type SharedFault } from './shared-files.ts'
 import { beginWork } from './work.ts'
@@ -29,6 +30,10 @@ export interface Computer {
   readonly disk: SimulatedDisk
   process: SimulatedProcess | undefined
   isRemoved: boolean
+  /** Comes for a while, whatever becomes of the job. */
+  readonly isGuest: boolean
+  /** Its process is of an attempt that is over, and none is started there again. */
+  isZombie: boolean
 }
 
 export interface SimulationReport {
@@ -81,6 +86,9 @@ export class Simulation {
   /** True once faults have stopped. */
   isCalm = false
   calls = 0
+  /** How often the job was started again as a whole. */
+  attempt = 0
+  readonly rewinds = new Rewinds(this)
   readonly #fired = new Map<Family, number>()
   readonly #known = new Set<Family>()
   #hash = 0x811c9dc5
@@ -160,7 +168,7 @@ export class Simulation {
 
   // --- Computers and processes
 
-  addComputer(worker?: string): Computer {
+  addComputer(worker?: string, isGuest = false): Computer {
     const number = this.#names++
     const disk = new SimulatedDisk()
     disk.onFailure = () => this.fired('disk-full')
@@ -170,6 +178,8 @@ export class Simulation {
       disk,
       process: undefined,
       isRemoved: false,
+      isGuest,
+      isZombie: false,
     }
     this.computers.push(computer)
     return computer
@@ -183,15 +193,21 @@ export class Simulation {
 
   /** Starts a process where none runs. @param before done once it is open, before it talks to peers */
   start(computer: Computer, before?: (process: SimulatedProcess) => Promise<void>): void {
-    if (computer.process !== undefined || computer.isRemoved) return
+    if (computer.process !== undefined || computer.isRemoved || computer.isZombie) return
     const process = SimulatedProcess.open(this, computer.name, computer.worker, computer.disk)
     computer.process = process
     this.trace(`start ${computer.name}`, 0, 0)
     this.oracle.opened(process)
     void this.guard(async () => {
       await before?.(process)
-      await process.connect(this)
-      beginWork(this, process)
+      const isDue = this.rewinds.isDue(computer)
+      const isEarly = isDue && this.choices.chance(0.5)
+      let isOver = isEarly && !(await this.rewinds.rewind(process))
+      if (!isOver) await process.connect(this)
+      if (isDue && !isEarly) isOver = !(await this.rewinds.rewind(process))
+      // Who did not come to work before the job ended is no zombie.
+      if (!isOver) beginWork(this, process)
+      else if (computer.process === process) this.kill(computer, false)
     })
   }
 
@@ -298,6 +314,7 @@ export class Simulation {
     const { processes } = this
     const [first, ...others] = processes
     const digest = first?.digest
+    if (this.computers.some((each) => each.process !== undefined && this.rewinds.isDue(each))) return false
     if (others.every((other) => other.digest === digest)) return true
     return this.options.follow !== 'all' && this.#difference() === undefined
   }
@@ -333,7 +350,7 @@ export class Simulation {
 
   async #finish(): Promise<void> {
     const { oracle, schedule, processes } = this
-    oracle.converged(processes)
+    oracle.converged(processes, this.options.follow === 'all')
     for (const process of processes) oracle.sample(process, Infinity)
     this.#throwViolation()
     // As who looks after a job does with what `cairn verify` names: an increment on a file that rots later would bring back nothing.

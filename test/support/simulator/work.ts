@@ -1,5 +1,5 @@
 /** What the workers of the job do: calls of the store, one after another, as a user makes them. */
-import { amountOf, eventsCounter, isExpected, rowsCounter, step } from './oracle.ts'
+import { amountOf, eventsCounter, isExpected, isVoid, rowsCounter, step } from './oracle.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -18,7 +18,7 @@ export function beginWork(simulation: Simulation, process: SimulatedProcess): vo
     process.time.after(choices.between(1, 2 * meanMs), () => {
       if (simulation.isCalm || !process.isAlive) return
       void simulation.guard(async () => {
-        await expected(call)
+        await expected(call, () => simulation.oracle.mayBeVoid(process))
         repeat(meanMs, call)
       })
     })
@@ -37,11 +37,11 @@ function bufferedMax(sendBufferBytesMax: number): number {
   return sendBufferBytesMax + 4 * 1024 * 1024
 }
 
-async function expected(call: () => Promise<void>): Promise<void> {
+async function expected(call: () => Promise<void>, mayBeVoid: () => boolean): Promise<void> {
   try {
     await call()
   } catch (error) {
-    if (!isExpected(error)) throw error
+    if (!isExpected(error) && !(isVoid(error) && mayBeVoid())) throw error
   }
 }
 
@@ -70,9 +70,10 @@ async function makeCall(simulation: Simulation, process: SimulatedProcess): Prom
   switch (kind) {
     case 'own':
     case 'shared':
-      oracle.wrote(key, value)
+      oracle.wrote(process, key, value)
       return store.set(key, value)
     case 'delete':
+      oracle.touched(process, key)
       return void store.delete(key)
     case 'pair': {
       const place = choices.below(pairs)
@@ -81,7 +82,9 @@ async function makeCall(simulation: Simulation, process: SimulatedProcess): Prom
         ['left', worker, place],
         ['right', worker, place],
       ] as const
-      if (!isDeletion) for (const side of sides) oracle.wrote(side, value)
+      for (const side of sides)
+        if (isDeletion) oracle.touched(process, side)
+        else oracle.wrote(process, side, value)
       return store.batch((transaction) => {
         for (const side of sides) {
           if (isDeletion) transaction.delete(side)
@@ -102,7 +105,7 @@ async function makeCall(simulation: Simulation, process: SimulatedProcess): Prom
     case 'journal':
       return store.journal.append('simulated', { call: simulation.calls })
     case 'compareAndSet': {
-      oracle.wrote(key, value)
+      oracle.wrote(process, key, value)
       return void store.compareAndSet(key, store.entry(key)?.version, value)
     }
     case 'sync':

@@ -198,9 +198,9 @@ export function workersOf(
   worker: string,
   writers: Shared['writers'],
 ): Required<Pick<ReplicatorOptions, 'own' | 'writersOf'>> {
-  const earlier = roster.workersOf(environment)
   return {
-    own: () => [worker, ...earlier, ...writers.keys()],
+    // Also those that are rewound here meanwhile in their absence: who others think writes here is no partner that they would ask to keep it.
+    own: () => [worker, ...roster.workersOf(environment), ...writers.keys()],
     writersOf: (name) => roster.environmentsOf(name),
   }
 }

@@ -89,7 +89,7 @@ export async function rewindJob(
   const { environment, writers, directory, fileSystem } = target
   for (const writer of writers.values()) writer.checkNotVoid()
   const tagged = await findTag(directory, tag, fileSystem)
-  const known = await readKnown(tagged, target)
+  const known = await readKnown(tagged, target, options.present)
   const missing = refuseMissing(tagged, known, options)
   const report = { tag, files: tagged.files, workers: [] as RewoundWorker[], present: [] as string[] }
   const kept = [...known.stock, ...(options.missing === 'keep' ? missing : [])]
@@ -172,6 +172,7 @@ interface Known {
 async function readKnown(
   tagged: TaggedState,
   { environment, writers, directory, fileSystem }: RewindTarget,
+  present: readonly string[] | undefined,
 ): Promise<Known> {
   const roster = new Roster()
   const [workers, stock] = [new Set(tagged.workers.keys()), new Set<string>()]
@@ -205,8 +206,9 @@ async function readKnown(
   for (const shard of environment.storage.shards().keys()) learn(shard, environment.storage.view(shard))
   const facts = (worker: string): IncarnationFacts[] =>
     [roster, environment.roster].flatMap((of) => of.incarnationsOf(worker))
-  // Of stores that ever had a writer here and wrote nothing there is nothing to take back.
-  for (const worker of writers.keys()) if (facts(worker).length > 0) workers.add(worker)
+  // Of stores that ever had a writer here and wrote nothing there is nothing to take back; unless the others were told that it runs, and leave it alone, whatever they have of it.
+  for (const worker of writers.keys())
+    if (facts(worker).length > 0 || present?.includes(worker) === true) workers.add(worker)
   return {
     roster,
     workers,

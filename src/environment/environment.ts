@@ -142,7 +142,7 @@ export class Environment implements Replica {
     return {
       environment,
       shards: () => {
-        const own = this.roster.workersOf(environment)
+        const own = new Set(this.roster.workersOf(environment))
         for (const worker of workers()) own.add(worker)
         const wanted = [...storage.shards()].filter(
           ([shard]) => include === 'all' || own.has(addressOf(shard).worker),

@@ -319,6 +319,36 @@ test('a worker that is gone is rewound again where the disk of who stood in for 
   expect(folds(all)).toEqual(atTag)
 })
 
+test('who stands in for a worker that is gone keeps up its shards: others do not take it for a partner, which it would not ask', async () => {
+  await firstAttempt(['a', 'b'])
+  const link = { listen: { host: '127.0.0.1', port: 0 }, secret: new Uint8Array(32).fill(1) }
+  const a = await open('fresh', 'a', 1, { ...link, follow: ['progress/**'], partners: 1 })
+  await a.rewind('step-1')
+  const ofB = () => a.coverage.shards.find(({ shard }) => shard === 'context/b/all')?.reason
+  await expect.poll(ofB).toBe('own')
+})
+
+test('a worker that nothing here tells of, and that is said to run, takes back what others have of it', async () => {
+  const atTag = await firstAttempt(['a'])
+  // Where `a` was, something of a worker has come in that came after the tag and left no checkpoint.
+  const link = { listen: { host: '127.0.0.1', port: 0 }, secret: new Uint8Array(32).fill(1) }
+  const a = await open('node-a', 'a', 0, link)
+  const late = await open('node-late', 'late', 0, { ...link, peers: a.stats().addresses })
+  work(late, 2)
+  await late.flush({ copies: 1 })
+  for (const store of stores.splice(0)) await store.close()
+  const present = ['a', 'late']
+  for (const worker of present) {
+    const again = await open(worker === 'a' ? 'node-a' : 'fresh', worker, 1)
+    await again.rewind('step-1', { present })
+    await again.close()
+  }
+  const merged = join(root, 'merged')
+  await mergeSnapshots(merged, [join(root, 'node-a'), join(root, 'fresh')])
+  await using all = await openSnapshot(merged)
+  expect(folds(all)).toEqual(atTag)
+})
+
 test('what a process counts after a rewind adds to what was written once more, in its own later attempts too', async () => {
   root = temporaryDirectory()
   const a = await open('a', 'a', 0)

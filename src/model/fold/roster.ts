@@ -34,6 +34,8 @@ export class Roster {
   readonly #incarnations = new Set<number>()
   /** Worker to the stores that it wrote in, ever. */
   readonly #environments = new Map<string, Set<string>>()
+  /** Store to the workers that wrote in it, ever. */
+  readonly #workers = new Map<string, Set<string>>()
   #places = 0
   readonly #newestSeals = new Map<string, Opening>()
   readonly #newestOpenings = new Map<string, Opening>()
@@ -76,6 +78,9 @@ export class Roster {
     if (environments === undefined) this.#environments.set(worker, (environments = new Set()))
     if (environments.has(environment)) return
     environments.add(environment)
+    const workers = this.#workers.get(environment)
+    if (workers === undefined) this.#workers.set(environment, new Set([worker]))
+    else workers.add(worker)
     this.#places++
   }
 
@@ -119,14 +124,9 @@ export class Roster {
     )
   }
 
-  /** Workers that wrote in an environment, now or in an earlier opening. */
-  workersOf(environment: string): Set<string> {
-    const workers = new Set<string>()
-    for (const { incarnations } of this.#shards.values()) {
-      for (const facts of incarnations.values())
-        if (facts.environment === environment) workers.add(facts.worker)
-    }
-    return workers
+  /** Workers that wrote in an environment, now or in an earlier opening, those included that were rewound there in their absence. */
+  workersOf(environment: string): ReadonlySet<string> {
+    return this.#workers.get(environment) ?? nowhere
   }
 
   /** Environments that a worker was heard of in, also earlier. */

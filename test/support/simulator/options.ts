@@ -83,7 +83,7 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
     follow: choices.pick(['all', 'all', 'own', 'mixed'] as const),
     partners: choices.pick([0, 1, 2]),
   }
-  const last = choices.pick([[], [], [], ['rewind'], ['rewind', 'zombie']] as const)
+  const last = choices.pick([[], [], [], [], [], [], [], [], ['rewind'], ['rewind', 'zombie']] as const)
   const options = { ...first, families: [...first.families, ...last], ...fixed }
   // Where nobody is a partner, two directories of one worker have nobody between them in a partial view.
   const needsPartners = options.follow !== 'all' && options.fullMeshMax < options.stores

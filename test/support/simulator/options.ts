@@ -83,7 +83,9 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
     follow: choices.pick(['all', 'all', 'own', 'mixed'] as const),
     partners: choices.pick([0, 1, 2]),
   }
-  const last = choices.pick([[], [], [], [], [], [], [], [], ['rewind'], ['rewind', 'zombie']] as const)
+  // A job goes back in a fifth of the seeds, which cost the most: of those that follow everything, where every store must show the same.
+  const last =
+    first.follow === 'all' ? choices.pick([[], [], [], ['rewind'], ['rewind', 'zombie']] as const) : []
   const options = { ...first, families: [...first.families, ...last], ...fixed }
   // Where nobody is a partner, two directories of one worker have nobody between them in a partial view.
   const needsPartners = options.follow !== 'all' && options.fullMeshMax < options.stores

@@ -25,7 +25,7 @@ import { createHash } from 'node:crypto'
 import { equalBytes, toHex, toMapKey } from '../../../src/base/bytes.ts'
 import type { Log } from '../../../src/base/log.ts'
 import { ContextStoreError } from '../../../src/errors.ts'
-import { cellKind } from '../../../src/model/cell.ts'
+import { cellKind, decodeCell } from '../../../src/model/cell.ts'
 import { coversClocks, noClocks, type Clocks } from '../../../src/model/clocks.ts'
 import { decodeKey, type Key } from '../../../src/model/key.ts'
 import { addressOf, type ShardName } from '../../../src/model/shard.ts'
@@ -34,6 +34,7 @@ import type { Change } from '../../../src/model/shard-document.ts'
 import type { Checkpoint } from '../../../src/snapshot/checkpoint.ts'
 import { parseTrailer, trailerBytes, uncoveredBytes } from '../../../src/snapshot/format.ts'
 import { parseManifestFileName, parseSnapshotFileName } from '../../../src/snapshot/generations.ts'
+import { environmentOf } from '../meet.ts'
 import type { SimulatedDisk } from './disk.ts'
 import { checkpointDirectory, type SimulatedProcess } from './process.ts'
 import type { SharedFiles } from './shared-files.ts'
@@ -112,6 +113,8 @@ interface Beginning {
   readonly items: ReadonlySet<number>
   /** Key to value, both as JSON. */
   readonly values: ReadonlyMap<string, string>
+  /** Keys with every value that somebody's cell still had, also where another's had taken its place. */
+  readonly alive: ReadonlySet<string>
 }
 
 interface Sample {
@@ -134,7 +137,7 @@ export class Oracle {
   readonly #firstWrote = new Map<string, number>()
   /** Processes that have written. */
   readonly #wrote = new Set<SimulatedProcess>()
-  #beginning: Beginning = { events: 0, items: new Set(), values: new Map() }
+  #beginning: Beginning = { events: 0, items: new Set(), values: new Map(), alive: new Set() }
   readonly #ackedClocks = new Map<SimulatedDisk, Map<ShardName, Clocks>>()
   /** Files that were damaged on purpose. */
   readonly #rotten = new Set<string>()
@@ -247,6 +250,7 @@ export class Oracle {
       events: twin.counter(eventsCounter).value,
       items: itemsOf(twin),
       values: new Map(values),
+      alive: aliveIn(twin),
     }
   }
 
@@ -403,15 +407,17 @@ export class Oracle {
       for (const item of doneAtLeast)
         if (!items.has(item)) this.fail('I8', `${name} has not item ${item}, which was done and is safe`)
       for (const { key, value: text } of store.entries())
-        this.#checkEntry(name, JSON.stringify(key), JSON.stringify(text))
+        this.#checkEntry(name, JSON.stringify(key), JSON.stringify(text), isAllFollowed)
       if (isAllFollowed) for (const [key, text] of values) this.#checkKept(process, key, text)
       this.#checkAllPairs(process)
     }
     this.#checkSize(processes)
   }
 
-  #checkEntry(name: string, key: string, value: string): void {
+  #checkEntry(name: string, key: string, value: string, isAllFollowed: boolean): void {
     if (this.#beginning.values.get(key) === value) return
+    // Who does not follow what another worker wrote over it is shown what was there before.
+    if (!isAllFollowed && this.#beginning.alive.has(`${key} ${value}`)) return
     const by = this.#written.get(key)?.get(value)
     if (by === undefined) this.fail('I2', `${name} has ${value} at ${key}, which nobody wrote`)
     else if (by.standing === 'void')
@@ -517,6 +523,19 @@ export class Oracle {
       if (live > bound) this.fail('I16', `${name} has ${live} live cells, at most ${bound} are due`)
     }
   }
+}
+
+/** Key and value of each register, as JSON, those included that a cell in another worker's shard has replaced. */
+function aliveIn(store: Store): Set<string> {
+  const alive = new Set<string>()
+  for (const { view } of environmentOf(store).shards())
+    for (const [incarnation, to] of view.clocks)
+      for (const { content } of view.live(incarnation, 0, to)) {
+        const cell = decodeCell(content)
+        if (cell?.kind === 'register' && cell.value !== undefined)
+          alive.add(`${JSON.stringify(decodeKey(cell.key))} ${JSON.stringify(cell.value)}`)
+      }
+  return alive
 }
 
 function itemsOf(store: Store): Set<number> {

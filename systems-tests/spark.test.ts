@@ -56,6 +56,8 @@ describe.runIf(canRun)('Spark', () => {
       expect(step.straggler.map(([attempt]) => attempt)).toEqual([0, 1])
       expect(step.straggler.map(([, state]) => state)).toContain('done')
     }
+    for (const each of [said['each of rdd'], said['each of frame']])
+      expect(each).toEqual({ rows: 2_400, done: 24 })
     expect(said.rdd.total).toBe(sum)
     expect(said.rdd.last).toEqual(Array.from({ length: 24 }, (_, at) => 100 * at + 99))
     expect(said.again).toMatchObject({ count: 2_400, rows: 2_400, summary: counted })

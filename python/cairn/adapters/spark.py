@@ -1,6 +1,7 @@
 """Context of what Spark holds, and steps of it that count each partition once, under retries and speculation, too."""
 
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Sequence, Union
 
 from cairn import ContextStore, ContextStoreError, Key
@@ -109,7 +110,13 @@ class SparkContextAdapter(PartitionedContextAdapter):
     def foreach_partition(self, step: str, function: Callable[[Iterator[Any], Part], Any], *, total: Optional[int] = None) -> None:
         """Runs ``function`` on all partitions, for what it does and records; of a DataFrame it takes rows. See `map_partitions`."""
         self._tell_partitions(step, self.partitions() if total is None else total)
-        self.structure.foreachPartition(self.tracked(step, function))
+        tracked = self.tracked(step, function)
+
+        def run(rows: Iterator[Any]) -> None:
+            # Spark Connect does not take what a function makes: it would never begin.
+            deque(tracked(rows), maxlen=0)
+
+        self.structure.foreachPartition(run)
 
     def _application(self) -> str:
         if self.is_rdd:

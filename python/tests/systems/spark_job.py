@@ -73,6 +73,16 @@ def of_frames(step):
     return of
 
 
+def of_each(step):
+    # What it makes is asked for by nobody.
+    def of(rows, part):
+        for row in rows:
+            part.count(f"{step} rows")
+            yield row
+
+    return of
+
+
 def to_batch(frame):
     import pyarrow
 
@@ -129,6 +139,10 @@ def main():
 
     left = numbers.map_partitions("left", lambda rows, part: rows)
     said["left"] = {"taken": left.take(1), "done": numbers.summary("left").done}
+
+    for each, step in ((numbers, "each of rdd"), (frame, "each of frame")):
+        each.foreach_partition(step, of_each(step), total=partitions)
+        said[step] = {"rows": store.counter(f"{step} rows").value, "done": each.summary(step).done}
 
     # As README.md has it, with a store that is not strict.
     spark.range(0, rows, 1, 4).selectExpr("id", "if(id = 7, null, double(id)) as delay").write.parquet("flights.parquet")

@@ -749,7 +749,7 @@ describe('a reader', () => {
   })
 })
 
-test('20,000 changed frames, sealed by one who knows the secret or not, crash nothing and change nothing they should not', () => {
+test('5,000 changed frames, sealed by one who knows the secret or not, crash nothing and change nothing they should not', () => {
   const random = seededRandom(7)
   const any = (count: number): number => Math.floor(random.fraction() * count)
   const originals = [
@@ -767,7 +767,7 @@ test('20,000 changed frames, sealed by one who knows the secret or not, crash no
   ] satisfies Message[]
   let [closed, changed] = [0, 0]
   let played = new Played(replicas()[0])
-  for (let i = 0; i < 20_000; i++) {
+  for (let i = 0; i < 5_000; i++) {
     const [content] = splitMessage(encodeMessage(originals[any(originals.length)] as Message)) as [Uint8Array]
     for (let changes = 1 + any(3); changes > 0; changes--) content[any(content.length)] = any(256)
     if (any(4) === 0) played.receiveRaw(content)
@@ -781,16 +781,16 @@ test('20,000 changed frames, sealed by one who knows the secret or not, crash no
     }
   }
   expect(changed).toBe(0)
-  expect(closed).toBeGreaterThan(5_000)
+  expect(closed).toBeGreaterThan(1_250)
 })
 
-test('20,000 changed handshakes open nothing', () => {
+test('5,000 changed handshakes open nothing', () => {
   const random = seededRandom(8)
   const any = (count: number): number => Math.floor(random.fraction() * count)
   const replica = replicas()[0]
   const options = sessionOptions(replica, 'listener')
   let opened = 0
-  for (let i = 0; i < 20_000; i++) {
+  for (let i = 0; i < 5_000; i++) {
     const session = new Session(options, 0)
     const nonce = Buffer.from(random.bytes(32))
     const intruder = new Handshake({ role: 'dialer', environment: 'cccccccc', job: 'job', secret, nonce })

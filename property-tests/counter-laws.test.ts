@@ -15,7 +15,7 @@ import { ManualTime } from '../test/replication/manual-time.ts'
 import { environmentOf, openAlone } from '../test/support/meet.ts'
 import { Choices } from './support/choices.ts'
 
-const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1' } = process.env
+const { PROPERTY_RUNS = '1000', PROPERTY_SEED = '1' } = process.env
 const [runs, firstSeed] = [Number(PROPERTY_RUNS), Number(PROPERTY_SEED)]
 
 /** What one life of a worker added up to, at some moment. */

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { decodeIdSet, type IdRange, IdSet, idsPerBlock } from '../src/model/id-set.ts'
 
-const { PROPERTY_RUNS = '2000', PROPERTY_SEED } = process.env
+const { PROPERTY_RUNS = '1000', PROPERTY_SEED } = process.env
 fc.configureGlobal({ numRuns: Number(PROPERTY_RUNS), ...(PROPERTY_SEED && { seed: Number(PROPERTY_SEED) }) })
 
 const id = fc.oneof(fc.nat(idsPerBlock - 1), fc.nat(100), fc.constantFrom(31, 32, 63, 64, 65_504, 65_535))

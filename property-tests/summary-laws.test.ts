@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { pack, unpack } from '../src/base/codec.ts'
 import { decodeSummary, observationMax, Summary, summaryBucketsMax } from '../src/model/summary.ts'
 
-const { PROPERTY_RUNS = '2000', PROPERTY_SEED } = process.env
+const { PROPERTY_RUNS = '1000', PROPERTY_SEED } = process.env
 const runs = Number(PROPERTY_RUNS)
 fc.configureGlobal({ numRuns: runs, ...(PROPERTY_SEED && { seed: Number(PROPERTY_SEED) }) })
 

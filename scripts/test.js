@@ -26,9 +26,10 @@ const stages = [
   check('format', 'prettier --check', tool('prettier'), ['--check', '.']),
   check('lint', 'oxlint --type-aware', tool('oxlint'), ['--type-aware', '--deny-warnings']),
   check('types', 'tsc --noEmit', tool('typescript', 'tsc'), ['--noEmit']),
-  vitest('unit', 'unit and contract tests', 'test'),
+  // Three files at a time on two processors: many wait, for a link to be given up or for a process.
+  vitest('unit', 'unit and contract tests', 'test', { workers: 3 }),
   // The same histories for everybody; others by `PROPERTY_SEED=s PROPERTY_RUNS=n npm run property`.
-  vitest('property', 'property tests, PROPERTY_SEED=1', 'property-tests', '1'),
+  vitest('property', 'property tests, PROPERTY_SEED=1', 'property-tests', { seed: '1' }),
   { name: 'demo', title: 'examples/flights/demo.js --json', run: runDemo },
   { name: 'systems', title: 'real systems around real stores', run: runSystems },
 ]
@@ -68,14 +69,15 @@ function check(name, title, script, args) {
   return { name, title, run: async () => countOne((await run(script, args)).code === 0) }
 }
 
-/** @param {string} name @param {string} title @param {string} folder @param {string} [seed] @returns {Stage} */
-function vitest(name, title, folder, seed) {
+/** @param {string} name @param {string} title @param {string} folder @param {{ seed?: string, workers?: number }} [options] @returns {Stage} */
+function vitest(name, title, folder, { seed, workers } = {}) {
   return {
     name,
     title,
     run: async () => {
       const report = join(reports, `${folder}-${seed ?? ''}.json`)
       const args = ['run', '--dir', folder, '--reporter=default', '--reporter=json', `--outputFile=${report}`]
+      if (workers !== undefined) args.push(`--maxWorkers=${workers}`)
       const { code } = await run(tool('vitest'), args, seed ? { PROPERTY_SEED: seed } : {})
       return countTests(report, code)
     },

@@ -264,7 +264,7 @@ _PLAIN_CHARACTERS = 60
 #: Longer texts count among what is gathered.
 _PLAIN_TEXT = 256
 #: What a line holds: the text of an operation, or one of which `_joined` makes text.
-_Operation = Union[str, Tuple[str, Key, Any]]
+_Operation = Union[str, Tuple[str, KeyLike, Any]]
 _NO_NUMBER = {"nan": '{"$number":"NaN"}', "inf": '{"$number":"Infinity"}', "-inf": '{"$number":"-Infinity"}'}
 
 

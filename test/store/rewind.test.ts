@@ -10,6 +10,7 @@ import type { Store } from '../../src/store.ts'
 import { compile, type Program } from '../storage/child.ts'
 import { temporaryDirectory } from '../storage/places.ts'
 
+const link = { secret: new Uint8Array(32).fill(1), listen: { host: '127.0.0.1', port: 0 } }
 const stores: Store[] = []
 let root: string
 let program: Program
@@ -87,11 +88,19 @@ async function firstAttempt(workers: readonly string[]): Promise<unknown> {
   return folded
 }
 
+/** The record of these directories together. */
+async function merged(...names: readonly string[]): Promise<Store> {
+  const out = join(root, 'merged')
+  await mergeSnapshots(
+    out,
+    names.map((name) => join(root, name)),
+  )
+  return openSnapshot(out)
+}
+
 describe('two workers that are linked', () => {
   test('go back to the tag and on from there, with a process of before still writing', async () => {
     root = temporaryDirectory()
-    const secret = new Uint8Array(32).fill(1)
-    const link = { secret, listen: { host: '127.0.0.1', port: 0 } }
     const a = await open('a', 'a', 0, { ...link, peers: [] })
     const b = await open('b', 'b', 0, { ...link, peers: a.stats().addresses })
     for (const store of [a, b]) work(store, 1)
@@ -280,10 +289,8 @@ test('a process of an earlier attempt that no checkpoint knows of, its clock an 
   await unknown.close()
   const a = await open('fresh', 'a', 2)
   await a.rewind('step-1')
-  const merged = join(root, 'merged')
   await a.close()
-  await mergeSnapshots(merged, [join(root, 'elsewhere'), join(root, 'fresh'), join(root, 'checkpoints')])
-  await using all = await openSnapshot(merged)
+  await using all = await merged('elsewhere', 'fresh', 'checkpoints')
   expect(folds(all)).toEqual(atTag)
 })
 
@@ -296,9 +303,7 @@ test('who stands in for a worker that has not been heard of yet does not void it
   const { workers, present } = await a.rewind('step-1')
   expect([workers.length, present]).toEqual([2, []])
   for (const store of stores.splice(0)) await store.close()
-  const merged = join(root, 'merged')
-  await mergeSnapshots(merged, [join(root, 'fresh'), join(root, 'node-b')])
-  await using all = await openSnapshot(merged)
+  await using all = await merged('fresh', 'node-b')
   expect(all.counter('calls').value).toBe(1 + 1 + 5)
 })
 
@@ -313,15 +318,12 @@ test('a worker that is gone is rewound again where the disk of who stood in for 
   const { workers, present } = await again.rewind('step-1')
   expect([workers.map(({ worker }) => worker), present]).toEqual([['a', 'b'], []])
   await again.close()
-  const merged = join(root, 'merged')
-  await mergeSnapshots(merged, [join(root, 'fresh-again'), join(root, 'node-b')])
-  await using all = await openSnapshot(merged)
+  await using all = await merged('fresh-again', 'node-b')
   expect(folds(all)).toEqual(atTag)
 })
 
 test('who stands in for a worker that is gone keeps up its shards: others do not take it for a partner, which it would not ask', async () => {
   await firstAttempt(['a', 'b'])
-  const link = { listen: { host: '127.0.0.1', port: 0 }, secret: new Uint8Array(32).fill(1) }
   const a = await open('fresh', 'a', 1, { ...link, follow: ['progress/**'], partners: 1 })
   await a.rewind('step-1')
   const ofB = () => a.coverage.shards.find(({ shard }) => shard === 'context/b/all')?.reason
@@ -331,7 +333,6 @@ test('who stands in for a worker that is gone keeps up its shards: others do not
 test('a worker that nothing here tells of, and that is said to run, takes back what others have of it', async () => {
   const atTag = await firstAttempt(['a'])
   // Where `a` was, something of a worker has come in that came after the tag and left no checkpoint.
-  const link = { listen: { host: '127.0.0.1', port: 0 }, secret: new Uint8Array(32).fill(1) }
   const a = await open('node-a', 'a', 0, link)
   const late = await open('node-late', 'late', 0, { ...link, peers: a.stats().addresses })
   work(late, 2)
@@ -343,9 +344,7 @@ test('a worker that nothing here tells of, and that is said to run, takes back w
     await again.rewind('step-1', { present })
     await again.close()
   }
-  const merged = join(root, 'merged')
-  await mergeSnapshots(merged, [join(root, 'node-a'), join(root, 'fresh')])
-  await using all = await openSnapshot(merged)
+  await using all = await merged('node-a', 'fresh')
   expect(folds(all)).toEqual(atTag)
 })
 

@@ -14,6 +14,7 @@ import type { Store } from '../src/store.ts'
 import { ManualTime } from '../test/replication/manual-time.ts'
 import { environmentOf, openAlone } from '../test/support/meet.ts'
 import { Choices } from './support/choices.ts'
+import { expectSame } from './support/jobs.ts'
 
 const { PROPERTY_RUNS = '1000', PROPERTY_SEED = '1' } = process.env
 const [runs, firstSeed] = [Number(PROPERTY_RUNS), Number(PROPERTY_SEED)]
@@ -266,7 +267,7 @@ function checkPlace({ store, known }: Place): void {
   const items = new Set([...known.values()].flatMap((each) => [...each.items]))
   const sum = (numbers: number[]): number => numbers.reduce((total, number) => total + number, 0)
   const ids = [...idsOf(known)].sort((a, b) => a - b)
-  expect(said(store)).toEqual({
+  expectSame(said(store), {
     increments: sum(lives.map(({ added }) => added)),
     decrements: sum(lives.map(({ taken }) => taken)),
     value: sum(lives.map(({ added, taken }) => added - taken)),

@@ -1,7 +1,7 @@
 /**
  * After a power cut the storage holds a prefix of what was committed, with all that was acknowledged as durable. What a process really writes is
  * written down, and played up to some moment; of what was not synced then, any part of any page may be on disk. `PROPERTY_RUNS` says how many
- * such states are opened; 240 by default.
+ * such states are opened; 180 by default.
  *
  * LMDB's promise to keep a transaction whole is used here, not proved again: what is checked is what the storage makes of it.
  */
@@ -17,7 +17,7 @@ import { canShim, DiskShim } from '../test/support/disk-shim.ts'
 import { readTrace, TracedDisk, type Fate, type TracedCall } from '../test/support/disk-trace.ts'
 import { Choices } from './support/choices.ts'
 
-const { PROPERTY_SEED = '1', PROPERTY_RUNS = '240' } = process.env
+const { PROPERTY_SEED = '1', PROPERTY_RUNS = '180' } = process.env
 const [seed, states] = [Number(PROPERTY_SEED), Number(PROPERTY_RUNS)]
 
 /** States that are made of one recording, and commits in it. */

@@ -29,6 +29,8 @@ export class SimulatedProcess implements Host {
   readonly store: Store
   /** Of the job, that it belongs to. */
   readonly attempt: number
+  /** Its checkpoints hold all that it has, not its own shards alone. */
+  readonly includesAll: boolean
   isClosed = false
   /** Takes in a checkpoint, or takes others back to one, whatever it follows. */
   isRestoring = false
@@ -42,6 +44,7 @@ export class SimulatedProcess implements Host {
     this.environment = shared.environment
     this.store = new Store(shared, worker)
     this.attempt = shared.options.restartCount
+    this.includesAll = shared.options.checkpoint?.include === 'all'
     this.#shared = shared
   }
 

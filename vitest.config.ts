@@ -1,10 +1,13 @@
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** What takes longest, or waits for others: begun first, so that the end does not wait for one file. By size, as vitest has it, half of these would come last. */
+/** What takes longest: begun first, so that the end does not wait for one file. By size, as vitest has it, half of these would come last. */
 const first = [
   'systems-tests/spark',
   'systems-tests/slurm',
+  // Meanwhile the first makes the environment of Python that all others need.
+  'systems-tests/network-namespaces',
+  'systems-tests/python',
   'systems-tests/slurm-frameworks',
   'systems-tests/mpi',
   'property-tests/simulator',

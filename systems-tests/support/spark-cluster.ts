@@ -36,6 +36,7 @@ export class SparkCluster {
       'spark.driver.host': '127.0.0.1',
       'spark.driver.memory': '512m',
       'spark.executor.memory': '512m',
+      'spark.python.daemon.module': 'spark_daemon',
     }
     const conf = join(folder, 'conf')
     mkdirSync(conf, { recursive: true })
@@ -48,6 +49,7 @@ export class SparkCluster {
       SPARK_LOCAL_DIRS: join(folder, 'local'),
       SPARK_LOCAL_IP: '127.0.0.1',
       PYSPARK_PYTHON: python,
+      PYTHONPATH: `${given['PYTHONPATH']}:${import.meta.dirname}`,
     })
     try {
       const common = ['--webui-port', '0']

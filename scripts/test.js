@@ -26,7 +26,7 @@ const stages = [
   check('format', 'prettier --check', tool('prettier'), ['--check', '.']),
   check('lint', 'oxlint --type-aware', tool('oxlint'), ['--type-aware', '--deny-warnings']),
   check('types', 'tsc --noEmit', tool('typescript', 'tsc'), ['--noEmit']),
-  // Three files at a time on two processors: many wait, for a link to be given up or for a process.
+  // Three files at a time on two processors, as of the systems: many wait, for a link to be given up or for a process.
   vitest('unit', 'unit and contract tests', 'test', { workers: 3 }),
   // The same histories for everybody; others by `PROPERTY_SEED=s PROPERTY_RUNS=n npm run property`.
   vitest('property', 'property tests, PROPERTY_SEED=1', 'property-tests', { seed: '1' }),
@@ -87,7 +87,7 @@ function vitest(name, title, folder, { seed, workers } = {}) {
 async function runSystems() {
   // What cannot be installed is missed by the tests that need it.
   if (process.env['CI'] === 'true') await run(join(root, 'scripts/install-systems.js'), [])
-  return vitest('systems', '', 'systems-tests').run()
+  return vitest('systems', '', 'systems-tests', { workers: 3 }).run()
 }
 
 async function runDemo() {

@@ -1,12 +1,12 @@
 /** The adapter of Dask in a cluster of processes of which some are killed: nothing is lost, and nothing counts twice. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { dask, pythonEnvironment } from '../test/support/python-environment.ts'
+import { pythonEnvironment, systems } from '../test/support/python-environment.ts'
 import { runJob } from './support/python-job.ts'
 import { client, PythonTest } from './support/python-test.ts'
 import { isPossible } from './support/requirements.ts'
 
-const { python, absent } = { python: '', ...pythonEnvironment(dask) }
+const { python, absent } = { python: '', ...pythonEnvironment(systems) }
 const canRun = isPossible('Dask', [() => absent])
 
 interface Said {

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { verify } from '../examples/flights/verify.js'
 import { mergeSnapshots, openSnapshot } from '../src/index.ts'
-import { pythonEnvironment, ranks as packages } from '../test/support/python-environment.ts'
+import { pythonEnvironment, systems } from '../test/support/python-environment.ts'
 import { client, PythonTest } from './support/python-test.ts'
 import { command, file, isPossible } from './support/requirements.ts'
 import { Simulation, stepsOfRank } from './support/simulation.ts'
@@ -199,7 +199,7 @@ if comm.rank == 0:
   },
 )
 
-const { python: computing, absent } = { python: '', ...pythonEnvironment(packages) }
+const { python: computing, absent } = { python: '', ...pythonEnvironment(systems) }
 const canCompute = isPossible('MPI with arrays', [command('mpirun'), () => absent])
 
 test.runIf(canCompute)('the flights come out with the totals of the demo', { timeout: 180_000 }, async () => {

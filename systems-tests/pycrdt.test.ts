@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, test, vi } from 'vitest'
 import { openStore } from '../src/open-store.ts'
-import { pythonEnvironment, stockClient } from '../test/support/python-environment.ts'
+import { pythonEnvironment, systems } from '../test/support/python-environment.ts'
 import { contentsOf, registerCell } from '../test/support/stock-provider.ts'
 import { isPossible } from './support/requirements.ts'
 
-const { python, absent } = { python: '', ...pythonEnvironment(stockClient) }
+const { python, absent } = { python: '', ...pythonEnvironment(systems) }
 const canRun = isPossible('pycrdt', [() => absent])
 const eventually = (condition: () => boolean) => vi.waitUntil(condition, { timeout: 60_000, interval: 20 })
 

@@ -3,7 +3,7 @@ import { execFile, execFileSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { pythonCheckers, pythonEnvironment } from '../test/support/python-environment.ts'
+import { compiling, pythonCheckers, pythonEnvironment } from '../test/support/python-environment.ts'
 import { client, PythonTest } from './support/python-test.ts'
 import { isPossible } from './support/requirements.ts'
 
@@ -18,7 +18,8 @@ const canCheck = isPossible('what checks programs in Python', [() => absent])
 
 async function check(program: string, words: readonly string[]): Promise<string> {
   const path = join(dirname(checker), program)
-  const { stdout } = await promisify(execFile)(path, words, { cwd: client }).catch(
+  const env = { ...process.env, ...compiling }
+  const { stdout } = await promisify(execFile)(path, words, { cwd: client, env }).catch(
     (error: unknown) => error as { stdout: string },
   )
   return stdout

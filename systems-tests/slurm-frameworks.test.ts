@@ -3,21 +3,15 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openSnapshot } from '../src/index.ts'
-import { dask, pythonEnvironment, spark } from '../test/support/python-environment.ts'
+import { pythonEnvironment, systems } from '../test/support/python-environment.ts'
 import { PythonTest } from './support/python-test.ts'
 import { command, isPossible, root } from './support/requirements.ts'
 import { Slurm } from './support/slurm.ts'
 
 const examples = join(import.meta.dirname, '../examples')
 const needs = ['slurmctld', 'slurmd', 'sbatch', 'srun', 'scontrol', 'java'].map(command)
-const withSpark = { python: '', ...pythonEnvironment(spark) }
-const withDask = { python: '', ...pythonEnvironment([...dask, 'dask-jobqueue==0.9.0']) }
-const canRun = isPossible('Spark and Dask in Slurm', [
-  root,
-  ...needs,
-  () => withSpark.absent,
-  () => withDask.absent,
-])
+const { python, absent } = { python: '', ...pythonEnvironment(systems) }
+const canRun = isPossible('Spark and Dask in Slurm', [root, ...needs, () => absent])
 
 describe.runIf(canRun)('in Slurm', () => {
   let tests: PythonTest
@@ -34,7 +28,7 @@ describe.runIf(canRun)('in Slurm', () => {
   })
 
   /** Runs a batch script in a directory of its own; returns that and what was printed. Throws where the job does not complete. */
-  async function batch(name: string, python: string, words: readonly string[]) {
+  async function batch(name: string, words: readonly string[]) {
     const folder = join(tests.folder, name)
     mkdirSync(folder)
     const output = join(folder, 'output.log')
@@ -54,11 +48,7 @@ describe.runIf(canRun)('in Slurm', () => {
       '--partitions',
       '20',
     ]
-    const { folder, id, printed } = await batch('spark', withSpark.python, [
-      '--nodes=2',
-      '--cpus-per-task=2',
-      ...words,
-    ])
+    const { folder, id, printed } = await batch('spark', ['--nodes=2', '--cpus-per-task=2', ...words])
     expect(printed).toContain('"done": 20, "total": 20, "missing": []')
     const record = await openSnapshot(join(folder, `cairn-${id}.cairn`))
     try {
@@ -72,7 +62,7 @@ describe.runIf(canRun)('in Slurm', () => {
   test('workers of Dask that are jobs', { timeout: 240_000 }, async () => {
     const script = join(examples, 'slurm/dask_job.py')
     const wrapped = `CAIRN_JOB=my-run cairn run --shared shared -- python3 ${script}`
-    const { folder, printed } = await batch('dask', withDask.python, ['--nodes=1', `--wrap=${wrapped}`])
+    const { folder, printed } = await batch('dask', ['--nodes=1', `--wrap=${wrapped}`])
     expect(printed).toContain('sum 332833500\ndone 20 of 20\n')
     const record = await openSnapshot(join(folder, 'my-run.cairn'))
     try {

@@ -5,9 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Cairn } from '../../test/cli/cairn.ts'
+import { compiling } from '../../test/support/python-environment.ts'
 
 /** The client, as `PYTHONPATH` wants it. */
 export const client = join(import.meta.dirname, '../../python')
+
+/** Java's options where Spark runs for a minute: what compiles best and checks the classes of Spark would take most of the time. */
+const shortLived =
+  '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote'
 
 /** The command, and a folder of temporary files, for programs in Python. */
 export class PythonTest {
@@ -29,7 +34,8 @@ export class PythonTest {
       PATH: process.env['PATH'],
       CAIRN_COMMAND: `'${process.execPath}' '${this.cairn.script}'`,
       PYTHONPATH: client,
-      PYTHONDONTWRITEBYTECODE: '1',
+      ...compiling,
+      JDK_JAVA_OPTIONS: shortLived,
       TMPDIR: this.folder,
     }
   }

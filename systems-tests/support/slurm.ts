@@ -173,6 +173,8 @@ function configurationOf(place: string, prolog: string, [port = 0, ...ports]: re
     'ClusterName=ci',
     `SlurmctldHost=${host}(127.0.0.1)`,
     `SlurmctldPort=${port}`,
+    // No two clusters of this machine, which test files may start at the same time, have a job of the same number.
+    `FirstJobId=${port}`,
     'SlurmUser=root',
     'SlurmdUser=root',
     'AuthType=auth/none',

@@ -10,8 +10,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const hosts = ['127.0.0.2', '127.0.0.3']
-/** Short lives: what compiles best would take most of the time. */
-const javaOptions = '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
 
 export class SparkCluster {
   /** What `spark-submit` and Python need besides. */
@@ -37,9 +35,8 @@ export class SparkCluster {
       'spark.ui.showConsoleProgress': 'false',
       'spark.driver.host': '127.0.0.1',
       'spark.driver.memory': '512m',
-      'spark.driver.extraJavaOptions': javaOptions,
       'spark.executor.memory': '512m',
-      'spark.executor.extraJavaOptions': javaOptions,
+      'spark.python.daemon.module': 'spark_daemon',
     }
     const conf = join(folder, 'conf')
     mkdirSync(conf, { recursive: true })
@@ -52,6 +49,7 @@ export class SparkCluster {
       SPARK_LOCAL_DIRS: join(folder, 'local'),
       SPARK_LOCAL_IP: '127.0.0.1',
       PYSPARK_PYTHON: python,
+      PYTHONPATH: `${given['PYTHONPATH']}:${import.meta.dirname}`,
     })
     try {
       const common = ['--webui-port', '0']
@@ -84,7 +82,7 @@ export class SparkCluster {
   #start(home: string, name: string, words: readonly string[]): void {
     // The script ends in an `exec` of Java: the child is Java itself.
     const daemon = spawn(join(home, 'bin/spark-class'), [`org.apache.spark.deploy.${name}`, ...words], {
-      env: { ...this.environment, SPARK_DAEMON_MEMORY: '256m', SPARK_DAEMON_JAVA_OPTS: javaOptions },
+      env: { ...this.environment, SPARK_DAEMON_MEMORY: '256m' },
       stdio: 'ignore',
     })
     daemon.on('error', () => {})

@@ -8,7 +8,7 @@ import { exportSnapshot, openStore, type ExportFormat, type Key, type Value } fr
 import { parquetPieces } from '../../src/export/parquet.ts'
 import { tableOf, type ExportEntry } from '../../src/export/rows.ts'
 import { codeOf, temporaryDirectory } from '../snapshot/fixtures.ts'
-import { pythonEnvironment, readers } from '../support/python-environment.ts'
+import { compiling, pythonEnvironment, readers } from '../support/python-environment.ts'
 
 const directory = temporaryDirectory()
 const checkpoints = join(directory, 'checkpoints')
@@ -45,7 +45,8 @@ async function write(format: ExportFormat, flatten = false): Promise<string> {
 /** Runs a program in Python; returns the JSON that it prints. */
 function python(program: string, ...words: string[]): unknown {
   if (environment.absent !== undefined) throw new Error(environment.absent)
-  return JSON.parse(execFileSync(environment.python, ['-c', program, ...words], { encoding: 'utf8' }))
+  const env = { ...process.env, ...compiling }
+  return JSON.parse(execFileSync(environment.python, ['-c', program, ...words], { encoding: 'utf8', env }))
 }
 
 const keys = [

@@ -1,9 +1,15 @@
-"""A job of Spark in which tasks fail, die, lose their executor and run twice at a time. Prints what came out of it, as JSON. `CAIRN_SOCKET` names the agent."""
+"""
+A job of Spark in which tasks fail, die, lose their executor and run twice at a time. Prints what came out of it, as JSON. `CAIRN_SOCKET` names the agent.
+
+    spark_job.py              with a session of its own, which serves Spark Connect, too
+    spark_job.py sc://HOST    of that, by Spark Connect: the first starts it
+"""
 
 import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -67,7 +73,7 @@ def of_frames(step):
             part.observe(f"{step} id", frame["id"].tolist())
             fault(step)
             part.add_context(("column", "id", "mean"), float(frame["id"].mean()))
-            yield frame if step == "pandas" else to_batch(frame)
+            yield to_batch(frame) if step.endswith("arrow") else frame
         part.count(f"{step} rows", taken)
 
     return of
@@ -76,8 +82,10 @@ def of_frames(step):
 def of_each(step):
     # What it makes is asked for by nobody.
     def of(rows, part):
-        for row in rows:
+        for at, row in enumerate(rows):
             part.count(f"{step} rows")
+            if at == 50 and "connect" in step:
+                fault(step)
             yield row
 
     return of
@@ -98,6 +106,27 @@ def figures(store, adapter, step):
     }
 
 
+def by_connect(address):
+    """Frames, batches and rows of a DataFrame of Spark Connect."""
+    spark = SparkSession.builder.remote(address).getOrCreate()
+    structure = spark.range(0, rows, 1, partitions)
+    plain = structure.mapInPandas(lambda frames: frames, structure.schema).collect()
+    store = cairn.ContextStore()
+    frame = SparkContextAdapter(structure, "connected", store=store)
+    said = {}
+    for step, arrow in (("connect pandas", False), ("connect arrow", True)):
+        made = frame.map_partitions(step, of_frames(step), arrow=arrow, total=partitions).collect()
+        said[step] = {"is as without": made == plain, **figures(store, frame, step)}
+        said[step]["observed"] = store.statistic(f"{step} id").summary()[:2]
+    step = "connect each"
+    frame.foreach_partition(step, of_each(step), total=partitions)
+    said[step] = figures(store, frame, step)
+    said["means"] = [frame.get_context(("partition", at, "column", "id", "mean")) for at in range(partitions)]
+    spark.stop()
+    store.close()
+    print(json.dumps(said))
+
+
 def main():
     options = {
         "spark.executor.cores": "2",
@@ -106,6 +135,9 @@ def main():
         "spark.speculation.multiplier": "1.1",
         "spark.speculation.quantile": "0.3",
         "spark.speculation.minTaskRuntime": "200ms",
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": "0",
     }
     builder = SparkSession.builder
     for name, value in options.items():
@@ -144,6 +176,12 @@ def main():
         each.foreach_partition(step, of_each(step), total=partitions)
         said[step] = {"rows": store.counter(f"{step} rows").value, "done": each.summary(step).done}
 
+    # Another process, which has no Java of its own. Its tasks run in the same executors.
+    service = getattr(spark.sparkContext._jvm, "org.apache.spark.sql.connect.service.SparkConnectService$")
+    served = getattr(service, "MODULE$").localPort()
+    remote = subprocess.run([sys.executable, __file__, f"sc://127.0.0.1:{served}"], stdout=subprocess.PIPE, check=True)
+    said["connect"] = json.loads(remote.stdout)
+
     # As README.md has it, with a store that is not strict.
     spark.range(0, rows, 1, 4).selectExpr("id", "if(id = 7, null, double(id)) as delay").write.parquet("flights.parquet")
     with open(os.path.join(os.path.dirname(cairn.__file__), "../README.md"), encoding="utf-8") as readme:
@@ -173,4 +211,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    by_connect(*sys.argv[1:]) if sys.argv[1:] else main()

@@ -41,7 +41,8 @@ export default defineConfig({
     globalSetup: ['test/support/verify-directory.ts'],
     // Native modules and processes that are killed on purpose want a process each, not a thread.
     pool: 'forks',
-    maxWorkers: 2,
+    // On two processors: many wait, for a link to be given up, for a process, for a disk.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -1,6 +1,6 @@
 /**
  * A process that is killed loses nothing that it was told is durable, and leaves nothing by halves: one directory, several workers, every kind of
- * write, killed at random moments and at every failpoint, and started again. `PROPERTY_RUNS` says how often; 120 by default.
+ * write, killed at random moments and at every failpoint, and started again. `PROPERTY_RUNS` says how often; 200 by default.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -12,7 +12,7 @@ import type { Life } from '../test/store/children/live-and-die.ts'
 import { Ledger, type Contents, type Told } from '../test/store/mixed-work.ts'
 import { Choices } from './support/choices.ts'
 
-const { PROPERTY_SEED = '1', PROPERTY_RUNS = '120' } = process.env
+const { PROPERTY_SEED = '1', PROPERTY_RUNS = '200' } = process.env
 const [seed, loops] = [Number(PROPERTY_SEED), Number(PROPERTY_RUNS)]
 
 /** The failpoints that the engine passes; each must be reached, and be the end of a process. */

@@ -21,7 +21,7 @@ import { copy, environmentOf, openAlone } from '../test/support/meet.ts'
 import { Choices } from './support/choices.ts'
 import { expectSame } from './support/jobs.ts'
 
-const { PROPERTY_RUNS = '1000', PROPERTY_SEED = '1' } = process.env
+const { PROPERTY_RUNS = '2000', PROPERTY_SEED = '1' } = process.env
 const [runs, firstSeed] = [Number(PROPERTY_RUNS), Number(PROPERTY_SEED)]
 
 /** One write of one key, as the model knows it. */

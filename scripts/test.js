@@ -26,10 +26,9 @@ const stages = [
   check('format', 'prettier --check', tool('prettier'), ['--check', '.']),
   check('lint', 'oxlint --type-aware', tool('oxlint'), ['--type-aware', '--deny-warnings']),
   check('types', 'tsc --noEmit', tool('typescript', 'tsc'), ['--noEmit']),
-  // Three files at a time on two processors, as of the systems: many wait, for a link to be given up or for a process.
-  vitest('unit', 'unit and contract tests', 'test', { workers: 3 }),
+  vitest('unit', 'unit and contract tests', 'test'),
   // The same histories for everybody; others by `PROPERTY_SEED=s PROPERTY_RUNS=n npm run property`.
-  vitest('property', 'property tests, PROPERTY_SEED=1', 'property-tests', { seed: '1' }),
+  vitest('property', 'property tests, PROPERTY_SEED=1', 'property-tests', '1'),
   { name: 'demo', title: 'examples/flights/demo.js --json', run: runDemo },
   { name: 'systems', title: 'real systems around real stores', run: runSystems },
 ]
@@ -69,15 +68,14 @@ function check(name, title, script, args) {
   return { name, title, run: async () => countOne((await run(script, args)).code === 0) }
 }
 
-/** @param {string} name @param {string} title @param {string} folder @param {{ seed?: string, workers?: number }} [options] @returns {Stage} */
-function vitest(name, title, folder, { seed, workers } = {}) {
+/** @param {string} name @param {string} title @param {string} folder @param {string} [seed] @returns {Stage} */
+function vitest(name, title, folder, seed) {
   return {
     name,
     title,
     run: async () => {
       const report = join(reports, `${folder}-${seed ?? ''}.json`)
       const args = ['run', '--dir', folder, '--reporter=default', '--reporter=json', `--outputFile=${report}`]
-      if (workers !== undefined) args.push(`--maxWorkers=${workers}`)
       const { code } = await run(tool('vitest'), args, seed ? { PROPERTY_SEED: seed } : {})
       return countTests(report, code)
     },
@@ -87,7 +85,7 @@ function vitest(name, title, folder, { seed, workers } = {}) {
 async function runSystems() {
   // What cannot be installed is missed by the tests that need it.
   if (process.env['CI'] === 'true') await run(join(root, 'scripts/install-systems.js'), [])
-  return vitest('systems', '', 'systems-tests', { workers: 3 }).run()
+  return vitest('systems', '', 'systems-tests').run()
 }
 
 async function runDemo() {

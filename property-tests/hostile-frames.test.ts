@@ -297,6 +297,7 @@ class Played {
       confirmed: () => {},
       followed: () => {},
       entrusted: () => {},
+      waits: () => {},
       ended: () => {},
     }
     this.#link = new PeerLink(link, owner, {

@@ -58,6 +58,7 @@ export class DialPlan {
   /** By environment, or by address for given ones; no address looks like an environment. */
   readonly #targets = new Map<string, MutableTarget>()
   #view: ReadonlySet<string> | undefined
+  #dueMs = Infinity
 
   constructor(own: string, random: Random) {
     this.#own = own
@@ -112,17 +113,32 @@ export class DialPlan {
     }
   }
 
+  /** When the next is to be dialled, as of the last `takeDue`. */
+  get dueMs(): number {
+    return this.#dueMs
+  }
+
+  /** When whom this was about is to be dialled again. */
+  dialsAtMs({ key }: Dial): number {
+    return this.#targets.get(key)?.dialAtMs ?? Infinity
+  }
+
   /** What to dial now, each once, and `dialsAtOnce` in all that have not come to a link. `isLinked` says to whom there is a link. */
   takeDue(nowMs: number, isLinked: (environment: string) => boolean): Dial[] {
     const dials: Dial[] = []
     let open: number | undefined
+    this.#dueMs = Infinity
     for (const target of this.#targets.values()) {
       const { key, environment, addresses } = target
       if (environment === this.#own || !this.isWanted(target)) continue
       const wasLinked = target.isLinked
       target.isLinked = environment !== undefined && isLinked(environment)
       if (wasLinked && !target.isLinked) this.#wait(target, nowMs)
-      if (target.isLinked || target.isDialling || nowMs < target.dialAtMs) continue
+      if (target.isLinked || target.isDialling) continue
+      if (nowMs < target.dialAtMs) {
+        this.#dueMs = Math.min(this.#dueMs, target.dialAtMs)
+        continue
+      }
       open ??= this.#countOpen()
       if (open + dials.length >= dialsAtOnce) break
       const address = addresses[target.turn++ % addresses.length]

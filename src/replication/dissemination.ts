@@ -163,6 +163,12 @@ export class Dissemination<Link> {
     }
   }
 
+  /** Something was told of that is lacking here: the next tick may have to ask for it. */
+  get isLacking(): boolean {
+    for (const { offers } of this.#neighbours.values()) if (offers.size > 0) return true
+    return false
+  }
+
   /** Lets time pass. `covers` says whether so much of a shard is here. */
   tick(nowMs: number, covers: (shard: ShardName, clocks: Clocks) => boolean): Errands<Link> {
     const tell: [Link, News][] = []

@@ -45,6 +45,19 @@ export type FollowReason = 'own' | 'followed' | 'partner'
 /** Between two looks at who is to keep what, milliseconds: where something has changed it costs a look at every shard. */
 const custodyIntervalMs = 1_000
 
+/** Who is to keep what is here. */
+interface Choice {
+  /** Of which places, and after how many changes of members, it was made. */
+  readonly places: number
+  readonly members: number
+  /** Workers that this store is a partner of. */
+  readonly custody: ReadonlySet<string>
+  /** Partners of others' and own workers, that a link is to be kept with. */
+  readonly wanted: ReadonlySet<string>
+  /** Partners to the workers that they are to keep, ascending. */
+  readonly byPartner: ReadonlyMap<string, readonly string[]>
+}
+
 interface Neighbour {
   readonly environment: string
   interest: Interest
@@ -65,10 +78,12 @@ export class Following<Link> {
   #interest: Interest
   readonly #own: Set<string>
   #custody = new Set<string>()
-  #wanted = new Set<string>()
+  #wanted: ReadonlySet<string> = new Set<string>()
   #custodyAtMs = 0
-  /** Places, and changes of members, when custody was last decided; `undefined`: it has to be decided anew. */
-  #decidedAt: { readonly places: number; readonly members: number } | undefined
+  /** Who is to keep what, as last chosen; `undefined`: to be chosen anew. */
+  #choice: Choice | undefined
+  /** What neighbours entrust, or who they are, has changed since custody was decided. */
+  #isUndecided = true
   /** What is followed has to be put together anew. */
   #isStale = false
 
@@ -119,7 +134,7 @@ export class Following<Link> {
   follow(patterns: readonly string[]): void {
     this.#asked = new Interest(patterns)
     this.#isStale = true
-    this.#decidedAt = undefined
+    this.#choice = undefined
   }
 
   /** Patterns to be followed as well, until the returned function is called. Throws `OPTION_INVALID`. */
@@ -135,13 +150,13 @@ export class Following<Link> {
 
   joined(link: Link, environment: string): void {
     this.#neighbours.set(link, { environment, interest: allShards, entrusted: [], told: '' })
-    this.#decidedAt = undefined
+    this.#isUndecided = true
     this.#custodyAtMs = 0
   }
 
   left(link: Link): void {
     this.#neighbours.delete(link)
-    this.#decidedAt = undefined
+    this.#isUndecided = true
   }
 
   /** A peer tells what it follows. */
@@ -155,7 +170,7 @@ export class Following<Link> {
     const neighbour = this.#neighbours.get(link)
     if (neighbour === undefined) return
     neighbour.entrusted = workers
-    this.#decidedAt = undefined
+    this.#isUndecided = true
     this.#custodyAtMs = 0
   }
 
@@ -192,7 +207,7 @@ export class Following<Link> {
       if (this.#own.has(worker)) continue
       this.#own.add(worker)
       this.#isStale = true
-      this.#decidedAt = undefined
+      this.#choice = undefined
     }
   }
 
@@ -201,15 +216,17 @@ export class Following<Link> {
     this.#custodyAtMs = nowMs + custodyIntervalMs
     for (const { environment } of this.#neighbours.values()) this.#partners.saw(environment, nowMs)
     this.#partners.tick(nowMs)
-    const last = this.#decidedAt
-    const now = { places: this.#options.places(), members: this.#partners.changes }
-    if (now.places === last?.places && now.members === last.members) return []
-    this.#decidedAt = now
-    return this.#decideCustody()
+    const places = this.#options.places()
+    const { changes } = this.#partners
+    if (this.#choice?.places !== places || this.#choice.members !== changes)
+      this.#choice = { places, members: changes, ...this.#choose() }
+    else if (!this.#isUndecided) return []
+    this.#isUndecided = false
+    return this.#decideCustody(this.#choice)
   }
 
-  /** Decides anew what to keep for others, who else is to keep what is here, and who must be reached for that. */
-  #decideCustody(): [Link, readonly string[]][] {
+  /** Chooses by hashing who keeps what is here, and so who must be reached. Cost: O(shards). */
+  #choose(): Omit<Choice, 'places' | 'members'> {
     const { held, writersOf } = this.#options
     const workers = new Set(this.#own)
     /** Held, and not because the user asked for it. */
@@ -233,6 +250,13 @@ export class Following<Link> {
         else entrusted.push(worker)
       }
     }
+    for (const workersOfOne of byPartner.values()) workersOfOne.sort()
+    return { custody, wanted, byPartner }
+  }
+
+  /** Decides anew what to keep for others, and tells who else is to keep what is here. */
+  #decideCustody({ custody: chosen, wanted, byPartner }: Choice): [Link, readonly string[]][] {
+    const custody = new Set(chosen)
     for (const { entrusted } of this.#neighbours.values()) for (const worker of entrusted) custody.add(worker)
     for (const worker of this.#own) custody.delete(worker)
     if (custody.size !== this.#custody.size || [...custody].some((worker) => !this.#custody.has(worker)))
@@ -243,10 +267,10 @@ export class Following<Link> {
   }
 
   /** What partners have to be told, where that has changed. */
-  #entrust(byPartner: ReadonlyMap<string, string[]>): [Link, readonly string[]][] {
+  #entrust(byPartner: ReadonlyMap<string, readonly string[]>): [Link, readonly string[]][] {
     const keep: [Link, readonly string[]][] = []
     for (const [link, neighbour] of this.#neighbours) {
-      const workers = (byPartner.get(neighbour.environment) ?? []).sort()
+      const workers = byPartner.get(neighbour.environment) ?? []
       const told = workers.join(' ')
       if (told === neighbour.told) continue
       neighbour.told = told

@@ -34,6 +34,8 @@ export interface PeerLinkOwner {
   followed(link: PeerLink, interest: Interest): void
   /** The peer counts this store among the partners of these workers, and of no others. */
   entrusted(link: PeerLink, workers: readonly string[]): void
+  /** Something waits for a tick of the link. */
+  waits(): void
   /** The link is over: by us, by the peer, or because it broke. Once. */
   ended(link: PeerLink, close: Close): void
 }
@@ -103,6 +105,11 @@ export class PeerLink implements LinkEvents {
   /** When all that both follow was last found to be the same, monotonic milliseconds; `-Infinity`: never. */
   get agreedMs(): number {
     return this.#session.agreedMs
+  }
+
+  /** When its next `tick` has something to do, monotonic milliseconds, unless something comes before. */
+  get dueMs(): number {
+    return this.#session.dueMs
   }
 
   /** How long it has been open, milliseconds. */
@@ -210,6 +217,7 @@ export class PeerLink implements LinkEvents {
     try {
       for (const effect of step(moment)) this.#queue.push(effect)
       for (let effect = this.#queue.shift(); effect; effect = this.#queue.shift()) this.#do(effect)
+      if (!this.#isOver && this.#session.dueMs <= moment.nowMs) this.#owner.waits()
     } catch (error) {
       this.#options.log.warn('a link failed', { peer: this.address, error: String(error) })
       this.close(closes.internal)

@@ -1,9 +1,9 @@
 /**
  * The replicator: the only loop. It owns timers and links, dials, listens, announces, and lets sessions decide the rest.
  *
- * Once a tick: every session is told the time, everyone due is dialled, the rendezvous is asked and told. Between ticks frames
- * are handled as they come and own changes are pushed as they are made. It never throws into the process it lives in: what fails is
- * logged and tried again.
+ * Once a tick: sessions that wait for it are told the time, everyone due is dialled, the rendezvous is asked and told. Between ticks frames
+ * are handled as they come and own changes are pushed as they are made. Ticks at which nothing is due are left out: whatever happens to a link, or to what is here, makes the next one come
+ * (`#stir`), and one comes each `idleTickMs`. It never throws into the process it lives in: what fails is logged and tried again.
  *
  * Where there are more stores than `fullMeshMax` it keeps links with some of them (`membership.ts`), and passes on what they push (`dissemination.ts`).
  *
@@ -42,6 +42,8 @@ export const secretBytesMin = 16
 /** Links that may wait for their handshake at once. */
 export const handshakesMax = 256
 const tickMs = 100
+/** Longest time between two ticks, milliseconds: what is decided once a second, or is not told of when it changes, is looked at then. */
+const idleTickMs = 1_000
 const closeMaxMs = 1_000
 /** Between two looks whether all have answered. */
 const askedMs = 10
@@ -212,6 +214,10 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #nextRound = 1
   #listener: Listener | undefined
   #timer: Timer | undefined
+  /** When the last tick was, and when the next is to be. */
+  #tickedMs = 0
+  #tickAtMs = Infinity
+  #isStirred = false
   #stopListening = (): void => {}
   /** Whose updates are being applied, and what was new of them. */
   #source: PeerLink | undefined
@@ -271,7 +277,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#rounds.set(this.#nextRound++, round)
     if (everybody) this.#wholeRounds.add(round)
     this.#guarded(() => this.#choose())
-    const timer = this.#options.time.after(timeoutMs, () => round.end())
+    const timer = this.#endLater(round, timeoutMs)
     this.#guarded(() => this.#gather(round))
     void this.#within(lookMaxMs, this.#look()).then(() =>
       this.#guarded(() => {
@@ -279,10 +285,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
         round.complete()
       }),
     )
-    const report = await this.#awake(round.result)
+    const report = await round.result
     timer.cancel()
     this.#rounds.delete(round.id)
     this.#wholeRounds.delete(round)
+    this.#stir()
     return report
   }
 
@@ -309,6 +316,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   follow(patterns: readonly string[]): void {
     this.#following.follow(patterns)
     this.#guarded(() => this.#follow())
+    this.#stir()
   }
 
   async fetch(patterns: readonly string[], options: { readonly timeoutMs: number }): Promise<RoundReport> {
@@ -330,11 +338,11 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     if (this.#closed !== undefined || this.#options.reader !== undefined) return []
     const round = new CopyRound(this.#nextRound++, copies, shards)
     this.#copyRounds.set(round.id, round)
-    const timer = this.#options.time.after(timeoutMs, () => round.end())
+    const timer = this.#endLater(round, timeoutMs)
     this.#guarded(() => {
       for (const link of this.#links) this.#confirm(link, round)
     })
-    const holders = await this.#awake(round.result)
+    const holders = await round.result
     timer.cancel()
     this.#copyRounds.delete(round.id)
     return holders
@@ -345,12 +353,9 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     if (shards.every(({ shard }) => link.theirs.follows(shard))) link.confirm(id, shards)
   }
 
-  /** Timers do not keep the process alive, and a store that only dials has nothing else between two tries. */
-  async #awake<T>(result: Promise<T>): Promise<T> {
-    const over = result.then(() => true)
-    const tick = (): Promise<false> => sleep(this.#options.time, tickMs).then(() => false)
-    for (let isOver = false; !isOver;) isOver = await Promise.race([over, tick()])
-    return result
+  /** Keeps the process alive until then: a store that only dials has nothing else between two tries. */
+  #endLater(round: SyncRound | CopyRound, timeoutMs: number): Timer {
+    return this.#options.time.after(timeoutMs, () => round.end(), { keepAlive: true })
   }
 
   async askAround({ timeoutMs }: { readonly timeoutMs: number }): Promise<void> {
@@ -403,12 +408,12 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   }
 
   async #close(): Promise<void> {
-    this.#timer?.cancel()
     this.#guarded(() => this.#options.replica.tell())
     this.#guarded(this.#stopListening)
     for (const round of [...this.#rounds.values(), ...this.#copyRounds.values()]) round.end()
     const links = [...this.#links]
     for (const link of links) link.leave('closing')
+    this.#timer?.cancel()
     const withdrawn = Promise.resolve(this.#announcing).then(() => this.#options.rendezvous?.withdraw())
     const gone = links.map((link) => link.gone)
     await this.#within(closeMaxMs, Promise.allSettled([withdrawn, ...gone]))
@@ -432,6 +437,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       } else if (link.role === 'dialer') link.close(closes.duplicate)
     }
     if (!link.isOpen) return
+    this.#stir()
     this.#findLinkTo(peer)
     this.#dissemination.joined(link)
     if (link.reader === undefined) this.#following.joined(link, peer)
@@ -449,10 +455,16 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   followed(link: PeerLink, interest: Interest): void {
     this.#following.heard(link, interest)
     this.#confirmNewest(link)
+    this.#stir()
   }
 
   entrusted(link: PeerLink, workers: readonly string[]): void {
     this.#following.entrusted(link, workers)
+    this.#stir()
+  }
+
+  waits(): void {
+    this.#stir()
   }
 
   confirmed({ environment }: PeerLink, confirmed: number): void {
@@ -463,6 +475,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   apply(link: PeerLink, updates: readonly ShardUpdate[], passable: boolean): readonly ShardName[] {
     this.#source = link
     this.#learnt = undefined
+    this.#stir()
     try {
       const gaps = this.#options.replica.apply(updates)
       if (gaps.length === 0) this.#guarded(() => this.#passOn(link, updates, passable))
@@ -478,6 +491,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       link,
       this.#nowMs(),
     )
+    this.#stir()
   }
 
   chose(link: PeerLink, choice: 'wanted' | 'declined' | 'asking', workers: readonly string[]): void {
@@ -490,6 +504,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
 
   ended(link: PeerLink, close: Close): void {
     const { environment, address, openMs } = link
+    this.#stir()
     this.#links.delete(link)
     if (environment !== undefined) this.#findLinkTo(environment)
     this.#dissemination.left(link)
@@ -530,18 +545,49 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
   #tick(): void {
     if (this.#closed !== undefined) return
     const nowMs = this.#nowMs()
-    for (const link of this.#links) link.tick()
+    this.#isStirred = false
+    this.#tickedMs = nowMs
+    for (const link of this.#links) if (link.dueMs <= nowMs) link.tick()
     this.#guarded(() => this.#follow())
     this.#guarded(() => this.#spread())
     this.#guarded(() => this.#choose())
     this.#guarded(() => this.#dialDue())
     if (nowMs >= this.#announceAtMs) void this.#announce()
     if (nowMs >= this.#lookAtMs) void this.#look()
-    this.#timer = this.#options.time.after(tickMs, () => this.#tick())
+    this.#tickAt(this.#isStirred ? nowMs : this.#dueMs)
+  }
+
+  /** When something is due, unless something happens before. Cost: O(links). */
+  get #dueMs(): number {
+    if (this.#dissemination.isLacking) return this.#tickedMs
+    let dueMs = Math.min(this.#tickedMs + idleTickMs, this.#announceAtMs, this.#lookAtMs, this.#plan.dueMs)
+    for (const link of this.#links) dueMs = Math.min(dueMs, link.dueMs)
+    return dueMs
+  }
+
+  /** The first of the ticks from then on is the next. They are whole times `tickMs` apart. */
+  #tickAt(dueMs: number): void {
+    this.#timer?.cancel()
+    const waits = Math.max(1, Math.ceil((dueMs - this.#tickedMs) / tickMs))
+    this.#tickAtMs = this.#tickedMs + waits * tickMs
+    this.#timer = this.#options.time.after(this.#tickAtMs - this.#nowMs(), () => this.#tick())
+  }
+
+  /** Something has changed that a tick looks at: the next is not left out. */
+  #stir(): void {
+    if (this.#isStirred) return
+    this.#isStirred = true
+    this.#wake(this.#nowMs())
+  }
+
+  /** Something is due then that was not known at the last tick. */
+  #wake(dueMs: number): void {
+    if (this.#closed === undefined && this.#tickAtMs >= dueMs + tickMs) this.#tickAt(dueMs)
   }
 
   #push([first, ...rest]: readonly ShardUpdate[]): void {
     if (first === undefined || this.#links.size === 0) return
+    this.#stir()
     const push = preparePush([first, ...rest])
     for (const link of this.#dissemination.push(push.worker, this.#newsOf(push.updates))) link.push(push)
   }
@@ -553,6 +599,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
 
   /** Something came in from elsewhere. What no link brought, a checkpoint brought. */
   #learn(news: News): void {
+    this.#stir()
     if (this.#source !== undefined) this.#learnt = news
     else if (this.#membership.isPartial) this.#dissemination.tell(news)
     else {
@@ -647,7 +694,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       transport
         .dial(dial.address, (link) => this.#accept(link, 'dialer', dial))
         .catch((error: unknown) => {
-          this.#plan.ended(dial, 0, String(error), this.#nowMs())
+          this.#failed(dial, String(error))
           this.#warnOnce(dial.address, 'an address cannot be reached', {
             address: dial.address,
             error: String(error),
@@ -655,6 +702,13 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
           this.#advanceRounds(dial.key)
         })
     }
+  }
+
+  /** Nobody was there. Where a store is given up, another may be chosen. */
+  #failed(dial: Dial, problem: string): void {
+    this.#plan.ended(dial, 0, problem, this.#nowMs())
+    if (this.#plan.failuresOf(dial.key) === dialsMax) this.#stir()
+    else this.#wake(this.#plan.dialsAtMs(dial))
   }
 
   #announce(): Promise<void> {
@@ -685,6 +739,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
       for (const { environment } of entries) this.#following.saw(environment, this.#nowMs())
       this.#choose()
       this.#plan.announced(entries, this.#nowMs())
+      this.#stir()
     }).then(() => {
       this.#looking = undefined
     })

@@ -310,6 +310,14 @@ export class Session {
     return this.#silence.heardMs
   }
 
+  /** When the next `tick` has something to do, monotonic milliseconds, unless something comes before; `-Infinity` where something waits to be asked or answered. */
+  get dueMs(): number {
+    if (this.#state === 'greeting') return this.#startedMs + handshakeMaxMs
+    const waiting = this.#gaps.size + this.#answers.size + this.#backlog.size
+    if (waiting > 0 || this.#confirmations.isAsked) return -Infinity
+    return Math.min(this.#rootAtMs, this.#silence.dueMs)
+  }
+
   /** Takes a frame of the peer and keeps no reference to it. */
   receive(frame: Uint8Array, moment: Moment): readonly SessionEffect[] {
     return this.#during(moment, () => {
@@ -323,7 +331,7 @@ export class Session {
 
   /** Lets time pass, or says that the transport has drained. Safe at any rate. Cost: nothing much while nothing is due. */
   tick(moment: Moment): readonly SessionEffect[] {
-    if (this.#isAtRest(moment.nowMs)) return nothing
+    if (this.#state === 'open' && moment.nowMs < this.dueMs) return nothing
     return this.#during(moment, () => {
       const { nowMs } = moment
       if (this.#state === 'greeting') {
@@ -458,13 +466,6 @@ export class Session {
     const frames = `${sent} out, ${received} in`
     const waiting = `untold ${this.#untold.size}, answers ${this.#answers.size}, behind ${this.#backlog.size}, gaps ${this.#gaps.size}`
     return `${this.#options.role} ${this.#state}: frames ${frames}, ${waiting}`
-  }
-
-  /** Nothing is to be asked or answered, and neither a root digest nor a ping is due. */
-  #isAtRest(nowMs: number): boolean {
-    if (this.#state !== 'open' || nowMs >= this.#rootAtMs || nowMs >= this.#silence.dueMs) return false
-    const waiting = this.#gaps.size + this.#answers.size + this.#backlog.size
-    return waiting === 0 && !this.#confirmations.isAsked
   }
 
   #during(moment: Moment, action: () => void): readonly SessionEffect[] {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Log } from '../../src/base/log.ts'
 import { pack } from '../../src/base/codec.ts'
 import { seededRandom } from '../../src/base/random.ts'
+import type { Time } from '../../src/base/time.ts'
 import { parseShardName } from '../../src/model/shard.ts'
 import type { Update } from '../../src/model/update.ts'
 import { staticRendezvous, type Rendezvous, type RendezvousEntry } from '../../src/replication/rendezvous.ts'
@@ -101,6 +102,31 @@ describe('a mesh', () => {
     }
     await settle()
     for (const replica of replicas) expect(replica.content).toEqual(replicas[0]?.content)
+  })
+
+  test('on which nothing happens is looked at once a second, and at once where something does', async () => {
+    const { replicas, rendezvous } = announced(3)
+    let timers = 0
+    const counted: Time = {
+      now: () => time.now(),
+      monotonic: () => time.monotonic(),
+      after: (delayMs, action) => {
+        timers++
+        return time.after(delayMs, action)
+      },
+    }
+    const options = { rendezvous, partners: 1, fullMeshMax: 2, rootIntervalMs: 10_000_000 }
+    for (const replica of replicas) await start(replica, { ...options, time: counted })
+    await pass(120_000)
+    timers = 0
+    await pass(60_000)
+    // Pings and looks at the rendezvous are between them.
+    expect(timers / replicas.length).toBeLessThan(90)
+    expect(timers / replicas.length).toBeGreaterThanOrEqual(60)
+    const [first, ...others] = replicas
+    first?.write('late', 'context/rank-0/all')
+    await pass(200)
+    for (const { content } of others) expect(content).toEqual(first?.content)
   })
 
   test('of more than fullMeshMax has fewer links, and passes on what is pushed before anybody is asked', async () => {

@@ -249,8 +249,10 @@ class Client implements FileSystem {
         if (hasWritten) this.#mayFail(path)
       },
       close: async () => {
+        // Of what was only read nobody asks the server.
+        if (!hasWritten) return
         await this.#call()
-        if (!hasWritten || !this.#chance(this.#shared.conditions.closeFailure, 'close-failure')) return
+        if (!this.#chance(this.#shared.conditions.closeFailure, 'close-failure')) return
         // The server has only a part of it; who wrote it still sees his own pages.
         const file = known()
         const whole = file.bytes.slice(0, file.length)
@@ -258,8 +260,8 @@ class Client implements FileSystem {
         file.length = Math.floor(whole.length / 2)
         throw this.#shared.fail('EIO', path)
       },
+      // Comes with the reply to `open`, or to the last call.
       stat: async () => {
-        await this.#call()
         return inode === undefined ? factsOf(0, false) : factsOf(this.#bytesOf(inode).length, true)
       },
     }

@@ -56,10 +56,18 @@ export interface DirectoryRendezvousOptions {
   readonly fileSystem?: FileSystem
 }
 
+/** What the name of an announcement says. */
+interface AnnouncementName {
+  readonly name: string
+  readonly environment: string
+  readonly digest: string
+  readonly beat: number
+}
+
 /** What was last seen of a store. */
 interface Sighting {
   /** Names of its files. More than one while it is renamed, or since it died at that. */
-  readonly names: readonly string[]
+  readonly names: readonly AnnouncementName[]
   readonly changedMs: number
   /** What was read last, under which digest. */
   readonly digest: string | undefined
@@ -106,9 +114,9 @@ class DirectoryRendezvous implements Rendezvous {
     await this.#fileSystem.mkdir(this.#directory, 0o700)
     await this.#write(environment, path, content)
     this.#announced = { path, content }
-    for (const name of await this.#list(environment)) {
-      const old = join(this.#directory, name)
-      if (old !== path) await removeQuietly(this.#fileSystem, old)
+    for (const announcement of await this.#list()) {
+      const old = join(this.#directory, announcement.name)
+      if (announcement.environment === environment && old !== path) await removeQuietly(this.#fileSystem, old)
     }
   }
 
@@ -122,7 +130,7 @@ class DirectoryRendezvous implements Rendezvous {
     const nowMs = this.#options.time.monotonic()
     this.#see(await this.#list(), nowMs)
     const alive = [...this.#sightings].filter(([, { changedMs }]) => nowMs - changedMs < leaseMs)
-    const unread = alive.filter(([, { names, digest }]) => !names.some((name) => digestIn(name) === digest))
+    const unread = alive.filter(([, { names, digest }]) => !names.some((name) => name.digest === digest))
     const { few, many, manyFrom } = readsMax
     let reads = alive.length - unread.length < manyFrom ? few : many
     while (unread.length > 0 && reads-- > 0) {
@@ -134,17 +142,17 @@ class DirectoryRendezvous implements Rendezvous {
   }
 
   /** Notes whose names have changed; who has no file any more is forgotten. */
-  #see(listed: readonly string[], nowMs: number): void {
-    const namesOf = new Map<string, string[]>()
+  #see(listed: readonly AnnouncementName[], nowMs: number): void {
+    const namesOf = new Map<string, AnnouncementName[]>()
     for (const name of listed) {
-      const environment = environmentIn(name)
-      const names = namesOf.get(environment)
-      if (names === undefined) namesOf.set(environment, [name])
+      const names = namesOf.get(name.environment)
+      if (names === undefined) namesOf.set(name.environment, [name])
       else names.push(name)
     }
     for (const [environment, names] of namesOf) {
       const last = this.#sightings.get(environment)
-      const hasChanged = last === undefined || names.some((name) => !last.names.includes(name))
+      const hasChanged =
+        last === undefined || names.some(({ name }) => !last.names.some((known) => known.name === name))
       this.#sightings.set(environment, {
         names,
         changedMs: hasChanged ? nowMs : last.changedMs,
@@ -159,10 +167,9 @@ class DirectoryRendezvous implements Rendezvous {
 
   /** Reads the newest of a store's files; where that cannot be done, what was read before stays. */
   async #read(environment: string, sighting: Sighting): Promise<void> {
-    const newest = sighting.names.toSorted((a, b) => beatIn(b) - beatIn(a))
-    for (const name of newest) {
+    const newest = sighting.names.toSorted((a, b) => b.beat - a.beat)
+    for (const { name, digest } of newest) {
       const text = await this.#readSmall(join(this.#directory, name))
-      const digest = digestIn(name)
       if (text === undefined || digestOf(text) !== digest) continue
       const entry = this.#parse(text, environment)
       if (entry === undefined) continue
@@ -182,13 +189,10 @@ class DirectoryRendezvous implements Rendezvous {
     }
   }
 
-  /** Names of announcements, of everybody or of one store. */
-  async #list(environment?: string): Promise<string[]> {
+  /** The announcements of everybody, by name. */
+  async #list(): Promise<AnnouncementName[]> {
     const found = (await this.#fileSystem.readdir(this.#directory).catch(unlessMissing)) ?? []
-    return found.filter((name) => {
-      const whose = environmentIn(name)
-      return environment === undefined ? whose !== '' : whose === environment
-    })
+    return found.flatMap((name) => parseAnnouncementName(name) ?? [])
   }
 
   async #writeSynced(path: string, text: Uint8Array): Promise<void> {
@@ -252,17 +256,11 @@ function digestOf(content: string): string {
   return xxhash64(encodeText(content), 0n).toString(16).padStart(16, '0')
 }
 
-/** Whose file it is, by its name; empty when it is none of ours. */
-function environmentIn(name: string): string {
-  return namePattern.exec(name)?.[1] ?? ''
-}
-
-function digestIn(name: string): string | undefined {
-  return namePattern.exec(name)?.[2]
-}
-
-function beatIn(name: string): number {
-  return Number(namePattern.exec(name)?.[3])
+/** `undefined` where it is none of ours. */
+function parseAnnouncementName(name: string): AnnouncementName | undefined {
+  const [, environment, digest, beat] = namePattern.exec(name) ?? []
+  if (environment === undefined || digest === undefined) return undefined
+  return { name, environment, digest, beat: Number(beat) }
 }
 
 function parseJson(text: string): unknown {

@@ -92,7 +92,7 @@ export class SimulatedNetwork {
   }
 
   isBlocked(from: string, to: string): boolean {
-    return this.#blocked.has(`${from}>${to}`)
+    return this.#blocked.size > 0 && this.#blocked.has(`${from}>${to}`)
   }
 
   /** A process is gone: its doors are closed, and its links break, unless the whole computer went down and nobody says so. */

@@ -50,8 +50,22 @@ export class Schedule {
   }
 
   /** Lets time pass until `isOver`, looked at between two events, or until the time is up. */
-  async run(untilMs: number, isOver: () => boolean = () => false): Promise<void> {
-    await settled()
+  run(untilMs: number, isOver: () => boolean = () => false): Promise<void> {
+    return new Promise((resolve, reject) => {
+      // Promises settle from within a turn of the event loop only.
+      setImmediate(() => {
+        try {
+          this.#run(untilMs, isOver)
+          resolve()
+        } catch (error) {
+          reject(error)
+        }
+      })
+    })
+  }
+
+  #run(untilMs: number, isOver: () => boolean): void {
+    settle()
     while (!isOver()) {
       const [next] = this.#heap
       if (next === undefined || next.atMs > untilMs) {
@@ -63,7 +77,7 @@ export class Schedule {
       this.#nowMs = next.atMs
       this.#events++
       next.action()
-      await settled()
+      settle()
     }
   }
 
@@ -100,15 +114,11 @@ function isBefore(a: Event, b: Event): boolean {
   return a.atMs !== b.atMs ? a.atMs < b.atMs : a.order < b.order
 }
 
-/** Turns of the queue of promises after which a chain of them goes on beside the next event; in the same order each time. */
-const turns = 12
-
-const turnOver = Promise.resolve()
-
-/** All that waits for promises which are settled has gone on. No turn of the event loop: those cost more than the events. */
-async function settled(): Promise<void> {
-  for (let turn = 0; turn < turns; turn++) await turnOver
-}
+/**
+ * All that waits for promises which are settled goes on, and what waits for that, until nothing does: what Node does after each turn of its event loop, and has under no public name. A turn of
+ * the loop for each event would cost more than the event.
+ */
+const { _tickCallback: settle } = process as unknown as { readonly _tickCallback: () => void }
 
 /** The clocks of one process. They can be wrong; and a process can stand still, or be dead: then nothing of it happens. */
 export class ProcessTime implements Time {

@@ -90,10 +90,12 @@ export class SharedFiles {
   /** Names in a directory, as the server has them. */
   list(directory: string): string[] {
     const start = directory === '/' ? 1 : directory.length + 1
-    const isWithin = (path: string): boolean =>
-      path.lastIndexOf('/') === start - 1 && path.startsWith(directory)
-    const paths = [...this.files.keys(), ...this.directories].filter((path) => path !== '/' && isWithin(path))
-    return paths.map((path) => path.slice(start)).sort()
+    const names: string[] = []
+    for (const paths of [this.files.keys(), this.directories])
+      for (const path of paths)
+        if (path.length > start && path.startsWith(directory) && path.lastIndexOf('/') === start - 1)
+          names.push(path.slice(start))
+    return names.sort()
   }
 
   /** Changes a bit of a file that lies there. */

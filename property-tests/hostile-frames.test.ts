@@ -297,7 +297,7 @@ class Played {
       confirmed: () => {},
       followed: () => {},
       entrusted: () => {},
-      waits: () => {},
+      due: () => {},
       ended: () => {},
     }
     this.#link = new PeerLink(link, owner, {

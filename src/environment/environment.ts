@@ -120,6 +120,10 @@ export class Environment implements Replica {
     }
   }
 
+  names(): Iterable<ShardName> {
+    return this.storage.shards().keys()
+  }
+
   flush(): Promise<void> {
     return this.storage.flush()
   }

@@ -22,6 +22,13 @@ export class Gaps {
     return this.#gaps.size
   }
 
+  /** When the next is to be asked for; `Infinity`: none is, before an answer has come. */
+  get dueMs(): number {
+    let dueMs = Infinity
+    for (const { askAtMs = Infinity } of this.#gaps.values()) dueMs = Math.min(dueMs, askAtMs)
+    return dueMs
+  }
+
   /** Updates of this worker could not be applied. */
   note(worker: string, nowMs: number): void {
     const gap = this.#gaps.get(worker)

@@ -34,8 +34,8 @@ export interface PeerLinkOwner {
   followed(link: PeerLink, interest: Interest): void
   /** The peer counts this store among the partners of these workers, and of no others. */
   entrusted(link: PeerLink, workers: readonly string[]): void
-  /** Something waits for a tick of the link. */
-  waits(): void
+  /** The link has something to do at a tick then, monotonic milliseconds. */
+  due(atMs: number): void
   /** The link is over: by us, by the peer, or because it broke. Once. */
   ended(link: PeerLink, close: Close): void
 }
@@ -135,6 +135,7 @@ export class PeerLink implements LinkEvents {
   }
 
   tick(): void {
+    if (this.#session.isAtRest(this.#options.time.monotonic())) return
     this.#options.replica.tell()
     this.#run((moment) => this.#session.tick(moment))
   }
@@ -217,7 +218,7 @@ export class PeerLink implements LinkEvents {
     try {
       for (const effect of step(moment)) this.#queue.push(effect)
       for (let effect = this.#queue.shift(); effect; effect = this.#queue.shift()) this.#do(effect)
-      if (!this.#isOver && this.#session.dueMs <= moment.nowMs) this.#owner.waits()
+      if (!this.#isOver) this.#owner.due(this.#session.dueMs)
     } catch (error) {
       this.#options.log.warn('a link failed', { peer: this.address, error: String(error) })
       this.close(closes.internal)

@@ -42,6 +42,8 @@ export interface ReplicaView {
   /** Identity of this environment, hexadecimal, 8 to 64 characters. */
   readonly environment: string
   shards(): Iterable<ShardState>
+  /** The shards of which something is here. */
+  names(): Iterable<ShardName>
   /** Changes of all shards since this environment was opened: while it stays, all that is seen here does. */
   readonly sequence: number
   /** Grows with each shard, and each store of a worker, that is new here: while it stays, there are the same shards, written in the same stores. */

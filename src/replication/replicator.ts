@@ -233,9 +233,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#options = options
     this.environment = options.replica.environment
     const { replica, follow = allShards.patterns, partners = 0, own = nobody, writersOf = nobody } = options
-    const held = function* (): Iterable<ShardName> {
-      for (const { shard } of replica.shards()) yield shard
-    }
+    const held = (): Iterable<ShardName> => replica.names()
     const places = (): number => replica.places
     this.#following = new Following(this.environment, { follow, partners, own, writersOf, held, places })
     this.#plan = new DialPlan(this.environment, options.random)
@@ -463,8 +461,8 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     this.#stir()
   }
 
-  waits(): void {
-    this.#stir()
+  due(atMs: number): void {
+    this.#wake(atMs)
   }
 
   confirmed({ environment }: PeerLink, confirmed: number): void {
@@ -547,7 +545,7 @@ class RunningReplicator implements Replicator, PeerLinkOwner, RoundView {
     const nowMs = this.#nowMs()
     this.#isStirred = false
     this.#tickedMs = nowMs
-    for (const link of this.#links) if (link.dueMs <= nowMs) link.tick()
+    for (const link of this.#links) link.tick()
     this.#guarded(() => this.#follow())
     this.#guarded(() => this.#spread())
     this.#guarded(() => this.#choose())

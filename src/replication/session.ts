@@ -310,12 +310,21 @@ export class Session {
     return this.#silence.heardMs
   }
 
-  /** When the next `tick` has something to do, monotonic milliseconds, unless something comes before; `-Infinity` where something waits to be asked or answered. */
+  /**
+   * When the next `tick` has something to do, monotonic milliseconds, unless something comes before: a frame, or that the link has drained. A peer that waits to be told what is durable is looked
+   * after with any tick.
+   */
   get dueMs(): number {
     if (this.#state === 'greeting') return this.#startedMs + handshakeMaxMs
+    const rootAtMs = this.#room > 0 ? this.#rootAtMs : Infinity
+    return Math.min(rootAtMs, this.#silence.dueMs, this.#gaps.dueMs)
+  }
+
+  /** Nothing is to be asked or answered, and neither a root digest nor a ping is due: a `tick` would do nothing. */
+  isAtRest(nowMs: number): boolean {
+    if (this.#state !== 'open' || nowMs >= this.#rootAtMs || nowMs >= this.#silence.dueMs) return false
     const waiting = this.#gaps.size + this.#answers.size + this.#backlog.size
-    if (waiting > 0 || this.#confirmations.isAsked) return -Infinity
-    return Math.min(this.#rootAtMs, this.#silence.dueMs)
+    return waiting === 0 && !this.#confirmations.isAsked
   }
 
   /** Takes a frame of the peer and keeps no reference to it. */
@@ -331,7 +340,7 @@ export class Session {
 
   /** Lets time pass, or says that the transport has drained. Safe at any rate. Cost: nothing much while nothing is due. */
   tick(moment: Moment): readonly SessionEffect[] {
-    if (this.#state === 'open' && moment.nowMs < this.dueMs) return nothing
+    if (this.isAtRest(moment.nowMs)) return nothing
     return this.#during(moment, () => {
       const { nowMs } = moment
       if (this.#state === 'greeting') {

@@ -61,6 +61,10 @@ export class FakeReplica implements Replica {
     }
   }
 
+  names(): Iterable<ShardName> {
+    return this.shardCells.keys()
+  }
+
   get places(): number {
     return this.shardCells.size
   }

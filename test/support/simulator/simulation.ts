@@ -324,7 +324,7 @@ export class Simulation {
     const { processes, options } = this
     const held = new Map<ShardName, { digests: Set<string>; clocks: Clocks; followers: SimulatedProcess[] }>()
     for (const { environment } of processes)
-      for (const { shard, clocks } of environment.shards()) {
+      for (const [shard, { clocks }] of environment.storage.shards()) {
         const known = held.get(shard)
         if (known === undefined) held.set(shard, { digests: new Set(), clocks, followers: [] })
         else known.clocks = joinClocks(known.clocks, clocks)

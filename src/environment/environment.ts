@@ -22,6 +22,7 @@ import {
   rootDigest,
   type Change,
   type LiveCell,
+  type ShardSummary,
   type ShardView,
 } from '../model/shard-document.ts'
 import { RootSum } from '../model/root-sum.ts'
@@ -57,6 +58,35 @@ const noticesMax = 10_000
 type ChangeListener = (updates: readonly ShardUpdate[]) => void
 /** Tells at the end of the turn. */
 const atOnce = (): number => 0
+
+/** A shard that is here. Its digest is made when it is asked for: of most that are looked at, the clocks do. */
+class HeldShard implements ShardState {
+  readonly shard: ShardName
+  readonly #summary: ShardSummary
+  readonly #storage: Storage
+
+  constructor(storage: Storage, shard: ShardName, summary: ShardSummary) {
+    this.shard = shard
+    this.#summary = summary
+    this.#storage = storage
+  }
+
+  get clocks(): Clocks {
+    return this.#summary.clocks
+  }
+
+  get digest(): string {
+    return this.#summary.digest
+  }
+
+  get cells(): number {
+    return this.#summary.cells
+  }
+
+  get view(): ShardView {
+    return this.#storage.view(this.shard)
+  }
+}
 
 export class Environment implements Replica {
   readonly storage: Storage
@@ -113,11 +143,9 @@ export class Environment implements Replica {
     return this.storage.environment
   }
 
-  *shards(): Iterable<ShardState & { readonly view: ShardView; readonly cells: number }> {
-    for (const [shard, summary] of this.storage.shards()) {
-      const { clocks, digest, cells } = summary
-      yield { shard, clocks, digest, cells, view: this.storage.view(shard) }
-    }
+  /** Each is as of now until something is committed. */
+  *shards(): Iterable<HeldShard> {
+    for (const [shard, summary] of this.storage.shards()) yield new HeldShard(this.storage, shard, summary)
   }
 
   names(): Iterable<ShardName> {

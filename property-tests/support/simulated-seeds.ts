@@ -7,12 +7,12 @@ import { runCampaign } from '../../test/support/simulator/campaign.ts'
 import { drawnLast, type Family, familyNames } from '../../test/support/simulator/options.ts'
 
 const parts = 4
-const seedsOfAll = Number(process.env['SIMULATOR_SEEDS'] ?? 240)
+const seedsOfAll = Number(process.env['SIMULATOR_SEEDS'] ?? 500)
 const seeds = Math.ceil(seedsOfAll / parts)
 
 /** The first seed of all parts. */
 export const firstSeed = 1 + 1_000_000 * (Number(process.env['PROPERTY_SEED'] ?? 1) - 1)
-/** A seed takes a second or two; thousands of them may be asked for. */
+/** A seed takes a second; thousands of them may be asked for. */
 export const patience = { timeout: 3_600_000 }
 
 /** Few seeds go back: all that comes of it comes in the first part. */

@@ -21,6 +21,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { mergeSnapshots, openSnapshot } from '../../src/index.ts'
 import { agentAt } from '../agent/agent-at.ts'
 import { canMount, fillUp, mountSmallDisk, unmountAll, type SmallDisk } from '../storage/small-disk.ts'
+import { compiling } from '../support/python-environment.ts'
 import { Cairn } from './cairn.ts'
 import { Folder } from './snapshots.ts'
 
@@ -72,7 +73,7 @@ class Job {
       CAIRN_JOB: '42',
       CAIRN_COMMAND: `'${process.execPath}' '${cairn.script}'`,
       PYTHONPATH: client,
-      PYTHONDONTWRITEBYTECODE: '1',
+      ...compiling,
       ...this.variables,
     }
   }

@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openSnapshot } from '../../src/index.ts'
 import { Cairn } from '../cli/cairn.ts'
+import { compiling } from '../support/python-environment.ts'
 
 const client = join(import.meta.dirname, '../../python')
 const python = findPython()
@@ -30,7 +31,7 @@ async function run(words: readonly string[], path: string): Promise<string> {
     ...rest,
     CAIRN_COMMAND: `'${process.execPath}' '${cairn.script}'`,
     PYTHONPATH: path,
-    PYTHONDONTWRITEBYTECODE: '1',
+    ...compiling,
     TMPDIR: folder,
   }
   const { stdout, stderr } = await promisify(execFile)(python ?? '', words, { env, cwd: folder })

@@ -58,7 +58,7 @@ export class Model {
   index(): Map<string, string[]> {
     const index = new Map<string, string[]>([...this.places].map((hex) => [hex, []]))
     for (const [shard, cells] of this.live) {
-      for (const cell of cells.values()) index.get(placeHex(cell))?.push(`${shard} ${describeCell(cell)}`)
+      for (const cell of cells.values()) index.get(placeHex(cell))?.push(`${shard} ${describeOnce(cell)}`)
     }
     for (const list of index.values()) list.sort()
     return index
@@ -171,6 +171,17 @@ export function placeOf(key: Key): Uint8Array {
 
 export function describeCell({ incarnation, clock, content }: LiveCell): string {
   return `${incarnation}:${clock} ${content.length} ${crc32(content)}`
+}
+
+const descriptions = new WeakMap<LiveCell, string>()
+
+/** The same of a cell that never changes, such as those of the model. */
+export function describeOnce(cell: LiveCell): string {
+  const known = descriptions.get(cell)
+  if (known !== undefined) return known
+  const described = describeCell(cell)
+  descriptions.set(cell, described)
+  return described
 }
 
 export function placeHex({ indexKey: place }: LiveCell | IndexEntry): string {

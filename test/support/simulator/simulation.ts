@@ -327,7 +327,7 @@ export class Simulation {
       for (const [shard, { clocks }] of environment.storage.shards()) {
         const known = held.get(shard)
         if (known === undefined) held.set(shard, { digests: new Set(), clocks, followers: [] })
-        else known.clocks = joinClocks(known.clocks, clocks)
+        else if (!coversClocks(known.clocks, clocks)) known.clocks = joinClocks(known.clocks, clocks)
       }
     const others = processes.length - 1
     for (const [shard, { digests, clocks, followers }] of held) {

@@ -38,7 +38,8 @@ export default {
     work: `${work}-${way}`,
     unit: 'writes/s',
     better: 'more',
-    target: { [`${least} a second`]: 1, sqlite: 1 },
+    // Nobody waits for another process there.
+    target: { [`${least} a second`]: 1, ...(way === 'batched' && { sqlite: 1 }) },
     limits: { [`${least} a second`]: () => least },
   })),
   size: { full: 200_000, quick: 20_000 },

@@ -9,7 +9,7 @@ import { nowMs } from './clock.js'
 
 const program = (name) => fileURLToPath(new URL(`${name}.js`, import.meta.url))
 const patienceMs = 60_000
-/** Rounds before the first, as one and as fast as the writer can: both sides are compiled then. */
+/** Rounds before the first, as one and at the rate of the row, since what goes alone takes other ways than what goes with others: both sides are compiled then. */
 const warmUpRounds = 3
 /** Each name of a row to whether the stores are durable; peers are measured once, for both. */
 export const variants = { '': true, '-memory': false }
@@ -31,7 +31,7 @@ export function sidesOfUpdates(work, measures, perSecond) {
     run(pair, (warmUpRounds + round) * bench.size, bench.size, perSecond)
   const peer = (kind, others) => ({
     ...others,
-    open: (bench) => connectWarm(bench, kind, undefined),
+    open: (bench) => connectWarm(bench, kind, undefined, perSecond),
     round: async (bench, pair, round) => {
       const result = await measure(bench, pair, round)
       return Object.assign({}, ...Object.keys(variants).map((variant) => named(variant, result)))
@@ -44,7 +44,10 @@ export function sidesOfUpdates(work, measures, perSecond) {
       open: async (bench) => {
         const pairs = []
         for (const [variant, isDurable] of Object.entries(variants))
-          pairs.push({ variant, ...(await connectWarm(bench, 'ours', isDurable ? bench.newDir : undefined)) })
+          pairs.push({
+            variant,
+            ...(await connectWarm(bench, 'ours', isDurable ? bench.newDir : undefined, perSecond)),
+          })
         return pairs
       },
       round: async (bench, pairs, round) => {
@@ -76,9 +79,9 @@ export function bytesFigure(work) {
   }
 }
 
-async function connectWarm(bench, kind, newDir) {
+async function connectWarm(bench, kind, newDir, perSecond) {
   const pair = await connect(bench, kind, newDir)
-  await run(pair, 0, warmUpRounds * bench.size, undefined)
+  await run(pair, 0, warmUpRounds * bench.size, perSecond)
   return pair
 }
 

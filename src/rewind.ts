@@ -103,6 +103,11 @@ export async function rewindJob(
     const documents = await known.read(worker)
     target.checkOpen()
     const writer = writers.get(worker)
+    // It may have been heard of since: what is begun above its opening would make a worker void that runs.
+    if (writer === undefined && isPresent(worker, known, target, options)) {
+      report.present.push(worker)
+      continue
+    }
     writer?.checkNotVoid()
     const opening = nextOpening(target, worker, known.roster, writer === undefined && !options.present)
     const shards = planWorker(environment, target.identityOf(worker), opening, documents)
@@ -117,7 +122,7 @@ export async function rewindJob(
     writer?.restart()
     environment.commitOwn(shards.map(({ change }) => change))
   }
-  return { ...report, kept: kept.sort() }
+  return { ...report, present: report.present.sort(), kept: kept.sort() }
 }
 
 /** Plans the rewind of one worker from the documents of its shards at the tag. */

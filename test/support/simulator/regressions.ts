@@ -32,4 +32,22 @@ export const regressions: readonly { readonly found: string; readonly options: S
       valueBytes: 1_000,
     },
   },
+  {
+    found: 'a worker was heard of after a rewind had taken it for gone, and made void by it while it ran',
+    options: {
+      seed: 495,
+      stores: 3,
+      minutes: 10,
+      families: ['replay', 'restart', 'pause', 'stranger', 'disk-full', 'clocks', 'rewind', 'zombie'],
+      follow: 'all',
+      partners: 0,
+      fullMeshMax: 3,
+      rootIntervalMs: 10_000,
+      sendBufferBytesMax: 8_388_608,
+      callIntervalMs: 3_000,
+      faultIntervalMs: 60_000,
+      flushes: 0.1,
+      valueBytes: 40,
+    },
+  },
 ]

@@ -15,9 +15,16 @@ type Episode = (simulation: Simulation) => (() => void) | undefined
 /** How long an episode lasts, milliseconds. */
 const lastsMs = { least: 2_000, most: 60_000 }
 
+/** After so many more computers than there are stores no crowds and twins come: what each wrote stays, and costs every list of clocks from then on, so that a seed with a hundred took five times as long as others. */
+const moreComputersMax = 12
+
 /** Begins what a run has of faults. */
 export function beginFaults(simulation: Simulation): void {
   for (const family of simulation.options.families) planNext(simulation, family)
+}
+
+function isFull({ computers, options }: Simulation): boolean {
+  return computers.length >= options.stores + moreComputersMax
 }
 
 function planNext(simulation: Simulation, family: Family): void {
@@ -120,6 +127,7 @@ const episodes: Readonly<Record<Family, Episode>> = {
     return undefined
   },
   twin: (simulation) => {
+    if (isFull(simulation)) return undefined
     const first = simulation.someComputer()
     // The twin of one that has yet to rewind would be made void by that.
     if (first === undefined || first.isZombie || simulation.rewinds.isWorkerDue(first.worker))
@@ -135,6 +143,7 @@ const episodes: Readonly<Record<Family, Episode>> = {
     }
   },
   crowd: (simulation) => {
+    if (isFull(simulation)) return undefined
     simulation.fired('crowd')
     const guests = Array.from({ length: simulation.choices.between(2, 6) }, () =>
       simulation.addComputer(undefined, true),

@@ -75,7 +75,7 @@ export function optionsOf(seed: number, fixed: Partial<SimulationOptions> = {}):
     families: drawn.length === 0 ? [choices.pick(names)] : drawn,
     rootIntervalMs: choices.pick([1_000, 10_000, 10_000]),
     sendBufferBytesMax: drawn.includes('slow-peer') ? choices.pick([2_000, 20_000]) : 8 * 1024 * 1024,
-    callIntervalMs: choices.pick([3_000, 10_000, 30_000]),
+    callIntervalMs: choices.pick([5_000, 10_000, 30_000]),
     faultIntervalMs: choices.pick([20_000, 60_000]),
     flushes: choices.pick([0.1, 0.3]),
     valueBytes: choices.pick([4, 40, 1_000]),

@@ -16,7 +16,7 @@ type Episode = (simulation: Simulation) => (() => void) | undefined
 const lastsMs = { least: 2_000, most: 60_000 }
 
 /** After so many more computers than there are stores no crowds and twins come: what each wrote stays, and costs every list of clocks from then on, so that a seed with a hundred took five times as long as others. */
-const moreComputersMax = 12
+const moreComputersMax = 6
 
 /** Begins what a run has of faults. */
 export function beginFaults(simulation: Simulation): void {

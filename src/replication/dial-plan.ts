@@ -140,7 +140,11 @@ export class DialPlan {
         continue
       }
       open ??= this.#countOpen()
-      if (open + dials.length >= dialsAtOnce) break
+      if (open + dials.length >= dialsAtOnce) {
+        // Others come as soon as one of these is over.
+        this.#dueMs = nowMs
+        break
+      }
       const address = addresses[target.turn++ % addresses.length]
       if (address === undefined) continue
       target.isDialling = true

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { seededRandom } from '../../src/base/random.ts'
 import { backOff } from '../../src/replication/back-off.ts'
-import { DialPlan, patienceMs, survivor } from '../../src/replication/dial-plan.ts'
+import { type Dial, DialPlan, patienceMs, survivor } from '../../src/replication/dial-plan.ts'
 
 const own = 'bbbbbbbb'
 const smaller = { environment: 'aaaaaaaa', addresses: ['smaller:1'] }
@@ -26,6 +26,21 @@ describe('the dial plan', () => {
     plan.give(['one:1', 'two:1', 'one:1'], 0)
     expect(plan.takeDue(0, nobody)).toHaveLength(2)
     expect(plan.takeDue(10_000, nobody)).toHaveLength(0)
+  })
+
+  test('sixty-four are dialled at once, and the others are due as soon as one of them is over', () => {
+    const plan = newPlan()
+    plan.give(
+      Array.from({ length: 65 }, (_, i) => `one-${i}:1`),
+      0,
+    )
+    const [first, ...others] = plan.takeDue(0, nobody)
+    expect(others).toHaveLength(63)
+    expect(plan.takeDue(100, nobody)).toEqual([])
+    expect(plan.dueMs).toBe(100)
+    plan.ended(first as Dial, 0, 'nobody is there', 100)
+    expect(plan.takeDue(101, nobody).map(({ address }) => address)).toEqual(['one-64:1'])
+    expect(plan.dueMs).toBeGreaterThan(101)
   })
 
   test('nobody with a link is dialled, but at once when it is lost', () => {

@@ -4,6 +4,7 @@
  * The model keeps clocks and live cells in maps and scans all of them for every answer.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { expectSame } from '../../property-tests/support/jobs.ts'
 import { toHex } from '../../src/base/bytes.ts'
 import { decodeCell } from '../../src/model/cell.ts'
 import { prefixEnd, type Key } from '../../src/model/key.ts'
@@ -367,7 +368,7 @@ function checkViewAgrees(
       const expected = live.filter(
         (cell) => cell.incarnation === incarnation && cell.clock >= from && cell.clock < to,
       )
-      checkSame([...view.live(incarnation, from, to)].map(describeCell), expected.map(describeOnce))
+      expectSame([...view.live(incarnation, from, to)].map(describeCell), expected.map(describeOnce))
       // They would cost more than all the rest: another range each time.
       if (i !== clock % ranges.length) continue
       const structs = bytesOf(structsOf(view, incarnation, from, to))
@@ -392,18 +393,12 @@ function bytesOf(runs: Iterable<LiveRun>): string {
   return toHex(Buffer.concat(pieces))
 }
 
-/** As `expect` does, of which each of the thousands of calls would cost more than what it compares. */
-function checkSame(actual: readonly string[], expected: readonly string[]): void {
-  if (actual.length === expected.length && actual.every((one, i) => one === expected[i])) return
-  expect(actual).toEqual(expected)
-}
-
 function checkIndexAgrees(storage: Storage, model: Model): void {
   const index = model.index()
   for (const [hex, expected] of index) {
     const cells = storage.cells(Buffer.from(hex, 'hex'))
-    checkSame(cells.map((cell) => `${cell.shard} ${describeCell(cell)}`).sort(), expected)
-    checkSame(
+    expectSame(cells.map((cell) => `${cell.shard} ${describeCell(cell)}`).sort(), expected)
+    expectSame(
       cells.map(placeHex),
       cells.map(() => hex),
     )
@@ -411,12 +406,9 @@ function checkIndexAgrees(storage: Storage, model: Model): void {
   expect(storage.cells(placeOf(['never', 'written']))).toEqual([])
   const alive = [...index.keys()].filter((hex) => index.get(hex)?.length !== 0).sort()
   const everything = [...storage.scan(Uint8Array.of(0x10), Uint8Array.of(0xff))]
-  checkSame(everything.map(placeHex), alive)
+  expectSame(everything.map(placeHex), alive)
   for (const { indexKey: place, cells } of everything) {
-    checkSame(
-      cells.map((cell) => `${cell.shard} ${describeCell(cell)}`).sort(),
-      index.get(toHex(place)) ?? [],
-    )
+    expectSame(cells.map((cell) => `${cell.shard} ${describeCell(cell)}`).sort(), index.get(toHex(place)))
   }
   const [low = '10', high = 'ff'] = [
     alive[Math.floor(alive.length / 3)],
